@@ -104,7 +104,9 @@ def _compile(work: Path) -> None:
     work.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     # Built aside and renamed when whole: two test sessions may build at the same time.
     with tempfile.TemporaryDirectory(dir=work.parent) as aside:
-        environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "PYTHONMALLOC")}
+        environment = {
+            k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "PYTHONMALLOC")
+        }
         done = subprocess.run(
             [
                 sys.executable,
