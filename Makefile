@@ -9,7 +9,7 @@ BENCHFLAGS ?=
 
 VENV := .venv$(if $(PYTHON),-$(subst /,_,$(patsubst /%,%,$(PYTHON))))
 PY := $(VENV)/bin/python
-QUIET_PIP := --disable-pip-version-check --no-input -q
+QUIET_PIP := --disable-pip-version-check --no-input -qq
 
 .DEFAULT_GOAL := help
 .PHONY: help run test bench soak debug asan docs lint clean build

@@ -27,8 +27,8 @@ DIRECTIVES = {
     "embedsignature": True,
     "embedsignature.format": "clinic",
     "cdivision": True,
-    **dict.fromkeys(("auto_pickle", "binding", "boundscheck"), False),
-    **dict.fromkeys(("initializedcheck", "wraparound"), False),
+    **dict.fromkeys(("auto_pickle", "autotestdict", "binding"), False),
+    **dict.fromkeys(("boundscheck", "initializedcheck", "wraparound"), False),
 }
 MACROS = [("FASTCACHE_DEBUG", "1") if DEBUG else ("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
@@ -37,14 +37,13 @@ def compiler_flags(kind: str) -> tuple[list[str], list[str]]:
     """Of the compiler and the linker; `kind` is setuptools' name for the compiler."""
     if kind == "msvc":
         return (["/Od", "/Zi"] if DEBUG else ["/O2"]), (["/DEBUG"] if DEBUG else [])
-    compile_args, link_args = ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3"], []
-    compile_args += ["-Wno-unused-function"]  # Cython emits more helpers than it uses
+    compile_args, link_args = ["-Wno-unused-function"], []  # Cython emits helpers it does not use
+    compile_args += ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3"]
     if SANITIZE:
         link_args = [f"-fsanitize={SANITIZE}"]
         compile_args += [*link_args, "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"]
-    if COVERAGE:
-        compile_args, link_args = [*compile_args, "-O0", "--coverage"], [*link_args, "--coverage"]
-    return compile_args, link_args
+    coverage = ["-O0", "--coverage"] * COVERAGE
+    return compile_args + coverage, link_args + coverage
 
 
 class BuildExt(build_ext):
