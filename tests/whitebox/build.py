@@ -1,8 +1,8 @@
 """Builds and imports the white-box extension, which is for tests alone and never shipped.
 
 It is compiled against the .pxd files of the `fastcache` that is imported, so that a run against an
-installed wheel checks what the wheel holds. The switches are those of setup.py: FASTCACHE_DEBUG and
-FASTCACHE_SANITIZE.
+installed wheel checks what the wheel holds. It is a debug build where that one is (the layouts have
+to agree); FASTCACHE_SANITIZE is read as by setup.py.
 """
 
 import contextlib
@@ -19,13 +19,14 @@ from types import ModuleType
 import Cython
 
 import fastcache
+from fastcache import _core
 
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "_whitebox.pyx"
 PACKAGE = Path(fastcache.__file__).resolve().parent
 NAME = "_whitebox"
 
-DEBUG = os.environ.get("FASTCACHE_DEBUG", "") not in ("", "0")
+DEBUG = hasattr(_core, "_live_caches")
 SANITIZE = os.environ.get("FASTCACHE_SANITIZE", "")
 
 # Runs in a process of its own: neither a preloaded sanitizer nor the warning filters of the test
@@ -51,7 +52,7 @@ extension = Extension(
     build_dir=f"{work}/c",
     include_path=[package.rpartition("/")[0]],
     language_level=3,
-    compiler_directives={"cdivision": True, "boundscheck": False, "wraparound": False},
+    compiler_directives={"cdivision": True},
 )
 setup(
     name=name,
@@ -82,9 +83,9 @@ def build() -> ModuleType:
 def _work_directory() -> Path:
     """One directory for each content of the sources, interpreter and set of switches."""
     digest = hashlib.sha256()
-    struct = [p for p in sorted((PACKAGE / "_struct").rglob("*")) if p.suffix in (".pxd", ".h")]
+    package = [p for p in sorted(PACKAGE.rglob("*")) if p.suffix in (".pxd", ".h")]
     sources = [p for p in sorted(HERE.rglob("_whitebox*")) if p.is_file()]
-    for path in [*struct, *sources, Path(__file__)]:
+    for path in [*package, *sources, Path(__file__)]:
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     digest.update(repr((Cython.__version__, sys.version, DEBUG, SANITIZE)).encode())
