@@ -1,0 +1,1311 @@
+"""The engine: `Cache`, the decorated functions over it, and their views.
+
+One extension module over the structures in `_struct/`: the index (table), the entries (slab), the
+eviction order (policy), expiry (wheel) and tags. This file ties them together in three moves:
+`find`, `put` and `remove`. `_core_calls.pxi` holds the decorated functions, `_core_flights.pxi`
+the loads, `_core_views.pxi` iteration, views and records.
+
+The lock. Under the GIL an edit is atomic because it calls nothing that could run Python code;
+without the GIL `self.mutex` is held. `lock`/`unlock` mark the same stretches in both.
+
+Where user code can run (the ledger; nothing else may call out)
+ 1. `__hash__`: in mix_key, before the lock.
+ 2. `__eq__`: in find_asking and find_listed, unlocked, nothing half-edited, the compared key
+    held. Afterwards the probe goes on only if `table.version` has not moved, else it starts
+    anew; after eight restarts the keys of equal hash are listed and compared from the list, so
+    that an `__eq__` that edits the cache each time cannot keep a call busy for ever.
+ 3. `clock`: in now, before the probe. 4. `weigher`: in weigh, before the probe.
+ 5. Destructors of what an edit displaced: in settle, unlocked, after the edit.
+ 6. `listener`: in drain, unlocked, after the edit; what it does to the cache queues further
+    events, which the outermost drain tells.
+ 7. Factories and decorated functions: in _core_flights.pxi and _core_calls.pxi, unlocked.
+ 8. A collection, and with it any destructor, may run at every allocation of a Python object: so
+    none is made between `lock` and `unlock`. PyMem_* does not collect.
+ 9. tp_traverse and tp_clear: visit_contents only reads; drop_contents detaches everything
+    before it releases anything.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
+)
+from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.long cimport PyLong_CheckExact
+from cpython.list cimport PyList_SetItem
+from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport Py_EQ, PyObject, PyObject_Hash, PyObject_RichCompareBool, PyTypeObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.tuple cimport PyTuple_CheckExact
+from libc.math cimport INFINITY, floor, isfinite, isnan, llround
+from libc.stddef cimport size_t
+from libc.stdint cimport (
+    INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+)
+from libc.string cimport memset
+
+from fastcache._struct.entry cimport LISTS, MAX_ENTRIES, NEVER, NIL, Detail, Entry, Extra, Timing, likely, unlikely
+from fastcache._struct.mem cimport mem_alloc, mem_free, mem_zeroed
+from fastcache._struct.policy cimport (
+    FIFO, LFU, LRU, policy_after, policy_before, policy_count, policy_free, policy_hit, policy_hottest,
+    policy_init, policy_insert, policy_remove, policy_reserve, policy_restore, policy_victim,
+    policy_wants_aux,
+)
+from fastcache._struct.slab cimport (
+    DETAIL, EXTRA, TIMING, Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
+    slab_full, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_take,
+    slab_timing, slab_walk,
+)
+from fastcache._struct.table cimport (
+    Segment, table_erase, table_free, table_init, table_insert, table_reserve, table_segment,
+)
+from fastcache._struct.tags cimport (
+    Tags, tags_attach, tags_detach, tags_drop_record, tags_free, tags_free_nodes, tags_init,
+    tags_invalidate, tags_is_dead, tags_new_record, tags_reserve_nodes, tags_reserve_record,
+    tags_take_unused, tags_unref,
+)
+from fastcache._struct.wheel cimport (
+    LEVELS, PENDING, SOON, TimeList, Wheel, wheel_advance, wheel_cancel, wheel_free, wheel_init, wheel_pop, wheel_reserve,
+    wheel_schedule, wheel_settle,
+)
+
+import sys as _sys
+from _collections_abc import ItemsView, KeysView, Mapping, MutableMapping, Set as _SetABC, ValuesView
+from _thread import allocate_lock as _allocate_lock
+from types import GenericAlias as _GenericAlias
+
+try:
+    import posix as _posix
+except ImportError:         # Windows: no fork
+    _posix = None
+
+cdef extern from "compat.h":
+    void mutex_lock "fc_mutex_lock"(fc_mutex*) noexcept
+    void mutex_unlock "fc_mutex_unlock"(fc_mutex*) noexcept
+    const bint FREE_THREADED "FC_FREE_THREADED"
+    int64_t clock_precise "fc_clock_precise"() noexcept
+    int64_t clock_coarse "fc_clock_coarse"() noexcept
+    int64_t clock_coarse_step "fc_clock_coarse_step"() noexcept
+    bint long_compact "fc_long_compact"(PyObject*, int64_t*) noexcept
+    bint long_wide "fc_long_wide"(PyObject*) noexcept
+    bint long_negative "fc_long_negative"(PyObject*) noexcept
+    Py_ssize_t long_ndigits "fc_long_ndigits"(PyObject*) noexcept
+    uint32_t* long_digits "fc_long_digits"(PyObject*) noexcept
+    bint str_exact "PyUnicode_CheckExact"(PyObject*) noexcept
+    bint bytes_exact "PyBytes_CheckExact"(PyObject*) noexcept
+    bint long_exact "PyLong_CheckExact"(PyObject*) noexcept
+    bint tuple_exact "PyTuple_CheckExact"(PyObject*) noexcept
+    int same "fc_same"(PyObject*, PyObject*) noexcept
+    Py_hash_t hash_of "fc_hash"(PyObject*) except? -1
+    bint is_gc "fc_is_gc"(PyObject*) noexcept
+    object owned "(PyObject *)"(PyObject*)
+    int compare "PyObject_RichCompareBool"(PyObject*, PyObject*, int) except -1
+    void incref "Py_INCREF"(PyObject*) noexcept
+    void decref "Py_DECREF"(PyObject*) noexcept
+    void xdecref "Py_XDECREF"(PyObject*) noexcept
+    PyTypeObject* type_of "Py_TYPE"(PyObject*) noexcept
+    void gc_track "PyObject_GC_Track"(PyObject*) noexcept
+    void gc_untrack "PyObject_GC_UnTrack"(PyObject*) noexcept
+    bint gc_is_tracked "PyObject_GC_IsTracked"(PyObject*) noexcept
+    unsigned long thread_ident "PyThread_get_thread_ident"() noexcept
+    ctypedef int (*visitproc)(PyObject*, void*) noexcept
+    int same_exact "fc_same_exact"(PyObject*, PyObject*) noexcept
+    ctypedef size_t Py_uhash_t
+    Py_uhash_t tuple_hash_start "fc_tuple_hash_start"() noexcept
+    Py_uhash_t tuple_hash_step "fc_tuple_hash_step"(Py_uhash_t, Py_hash_t) noexcept
+    Py_hash_t tuple_hash_end "fc_tuple_hash_end"(Py_uhash_t, Py_ssize_t) noexcept
+    bint callkey_or_tuple "fc_callkey_or_tuple"(PyObject*) noexcept
+    object callkey_new "fc_callkey_new"(Py_ssize_t)
+    void tuple_set "fc_tuple_set"(PyObject*, Py_ssize_t, PyObject*) noexcept
+    Py_ssize_t tuple_size "PyTuple_GET_SIZE"(PyObject*) noexcept
+    PyObject* tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
+    object make_callkey_type "fc_make_callkey_type"(PyObject* (*)(PyObject*) noexcept)
+    Py_ssize_t vectorcall_nargs "PyVectorcall_NARGS"(size_t) noexcept
+    PyObject* vectorcall "PyObject_Vectorcall"(PyObject*, PyObject**, size_t, PyObject*) noexcept
+    void patch_function_type "fc_patch_function_type"(object, Py_ssize_t) noexcept
+    bint PyCoro_CheckExact(object) noexcept
+    void patch_cache_type "fc_patch_cache_type"(
+        object, int (*)(PyObject*, visitproc, void*) noexcept, void (*)(PyObject*) noexcept) noexcept
+    ctypedef struct PyThreadState:
+        pass
+
+cdef extern from *:
+    """
+    #ifndef FASTCACHE_DEBUG
+    #  define FASTCACHE_DEBUG 0
+    #endif
+    #define FC_VECTORCALL_OFFSET offsetof(struct __pyx_obj_9fastcache_5_core_CachedFunction, vectorcall)
+    #define FC_NATIVE_ORDER (PY_LITTLE_ENDIAN ? '<' : '>')
+    """
+    const bint DEBUG "FASTCACHE_DEBUG"
+    const Py_ssize_t offset_of_vectorcall "FC_VECTORCALL_OFFSET"
+    const char NATIVE_ORDER "FC_NATIVE_ORDER"
+
+cdef enum:
+    BIN = 16                    # removals gathered before user code gets to see them
+    FENCES = 64                 # removals remembered for the loads under way
+    WIDE_FILTER = 256
+    RESTARTS = 8
+    # Cache.flags
+    HAS_TIME = 1                # some entry may have a deadline
+    HAS_TAGS = 2
+    HAS_EXTRA = 4               # some entry may have a weight, an idle time or tags
+    HAS_DETAIL = 8
+    HAS_TTI = 16
+    TIMED = 9                   # HAS_TIME | HAS_DETAIL: the clock is read
+    MORTAL = 3                  # HAS_TIME | HAS_TAGS: an entry that is held may be dead
+    # clock_kind
+    CLOCK_COARSE = 0
+    CLOCK_PRECISE = 1
+    CLOCK_USER = 2
+    # causes
+    EXPLICIT = 0
+    REPLACED = 1
+    SIZE = 2
+    EXPIRED = 3
+    # modes of put
+    SET = 0
+    ADD = 1
+
+POLICY_NAMES = ("lru", "fifo", "lfu")       # by Policy.kind
+cdef tuple CAUSES = ("explicit", "replaced", "size", "expired")
+
+cdef class _Unset:
+    """Stands for an argument that was not given."""
+
+    def __repr__(self):
+        return "<unset>"
+
+    def __reduce__(self):
+        return "_UNSET"
+
+_UNSET = _Unset()
+cdef object UNSET = _UNSET
+
+
+# ---- hashing ---------------------------------------------------------------------------------
+
+# Secrets of this process, taken from the one that str hashing has, so that they follow
+# PYTHONHASHSEED and need no import.
+cdef uint64_t SEED = <uint64_t><Py_hash_t>hash("fastcache: seed") * 0x9E3779B97F4A7C15ULL
+cdef uint64_t FACTOR_1 = <uint64_t><Py_hash_t>hash("fastcache: first factor") | 1
+cdef uint64_t FACTOR_2 = <uint64_t><Py_hash_t>hash("fastcache: second factor") | 1
+cdef uint64_t WIDE_SEED = <uint64_t><Py_hash_t>hash("fastcache: wide ints")
+
+
+cdef inline uint64_t mix(uint64_t h) noexcept nogil:
+    """A secret permutation of the 64-bit hashes, so equal results mean equal hashes. The hash of
+    an int is the int itself: without this, keys that are multiples of 4096 would share a cell."""
+    h ^= SEED
+    h ^= h >> 32
+    h *= FACTOR_1
+    h ^= h >> 29
+    h *= FACTOR_2
+    return h ^ (h >> 32)
+
+
+cdef inline uint64_t mix_digits(const uint32_t *digits, Py_ssize_t n, bint negative) noexcept nogil:
+    cdef uint64_t h = WIDE_SEED + negative
+    cdef Py_ssize_t i
+    for i in range(n):
+        h = (h ^ digits[i]) * FACTOR_2
+        h ^= h >> 31
+    return mix(h)
+
+
+cdef inline int mix_key(PyObject *key, uint64_t *hash) except -1:
+    """The mixed hash of a key. Ints of which hash() loses something (k * (2**61 - 1) all hash to
+    0) are hashed by their digits; find_wide keeps them equal to floats and Decimals."""
+    cdef Py_hash_t h
+    if long_exact(key) and unlikely(long_wide(key)):
+        hash[0] = mix_digits(long_digits(key), long_ndigits(key), long_negative(key))
+        return 0
+    h = hash_of(key)
+    if unlikely(h == -1):
+        return -1
+    hash[0] = mix(<uint64_t>h)
+    return 0
+
+
+cdef uint64_t jitter_state = <uint64_t>clock_precise() | 1
+
+
+cdef double jitter_draw() noexcept:
+    """Uniform in [0, 1): xorshift64* (Vigna 2016). For spreading, not for secrets."""
+    global jitter_state
+    cdef uint64_t x = jitter_state
+    x ^= x >> 12
+    x ^= x << 25
+    x ^= x >> 27
+    jitter_state = x
+    return <double>((x * 0x2545F4914F6CDD1DULL) >> 11) / 9007199254740992.0
+
+
+cdef int64_t COARSE_STEP = clock_coarse_step()
+cdef int64_t PRECISE_BELOW = 100_000_000    # ns: a shorter ttl needs the precise clock
+
+cdef object _live = None                    # debug builds: a WeakSet of all caches
+if DEBUG:
+    from weakref import WeakSet as _WeakSet
+    _live = _WeakSet()
+
+
+def _live_caches():
+    """All caches that exist, in a debug build; elsewhere an empty list."""
+    return list(_live) if DEBUG else []
+
+
+include "_core_options.pxi"
+
+
+# ---- the lock and the clock ------------------------------------------------------------------
+
+cdef inline void lock(Cache self) noexcept:
+    mutex_lock(&self.mutex)
+
+
+cdef inline void unlock(Cache self) noexcept:
+    mutex_unlock(&self.mutex)
+
+
+cdef int64_t user_time(object clock) except? -1:
+    cdef object t = clock()
+    cdef double s
+    if isinstance(t, (bool, str, bytes, bytearray)):
+        raise TypeError(f"clock must return float seconds, got {t!r}")
+    try:
+        s = float(t)
+    except TypeError:
+        raise TypeError(f"clock must return float seconds, got {t!r}") from None
+    except OverflowError:
+        s = INFINITY
+    if not isfinite(s) or s > 9.2e9 or s < -9.2e9:
+        raise ValueError(f"clock must return finite seconds between -9.2e9 and 9.2e9, got {t!r}")
+    return llround(s * 1e9)
+
+
+cdef inline int64_t time_of(Cache self) except? -1:
+    """Now, in ns on the cache's clock. A user's clock runs here."""
+    if likely(self.clock_kind == CLOCK_COARSE):
+        return clock_coarse()
+    if self.clock_kind == CLOCK_PRECISE:
+        return clock_precise()
+    return user_time(self.clock)
+
+
+cdef inline int64_t time_if_any(Cache self) except? -1:
+    return time_of(self) if unlikely(self.flags & TIMED) else 0
+
+
+cdef int time_on(Cache self, int64_t ttl) except -1:
+    """Entries may have deadlines from now on."""
+    if self.wheel == NULL:
+        self.wheel = <Wheel*>mem_alloc(&self.own_bytes, sizeof(Wheel))
+        if self.wheel == NULL:
+            raise MemoryError
+        wheel_init(self.wheel)
+    self.flags |= HAS_TIME
+    if self.clock_kind == CLOCK_COARSE and ttl < PRECISE_BELOW:
+        # the same time line, never behind the coarse one
+        self.clock_kind = CLOCK_PRECISE
+    return 0
+
+
+# ---- find ------------------------------------------------------------------------------------
+# All of these are called locked and return locked; only when they raise, the lock is released.
+
+cdef inline uint32_t find(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
+    """The entry of a key, dead or alive, or NIL. Unlocks while user code compares."""
+    cdef Segment *s = table_segment(&self.table, <uint32_t>(hash >> 32))
+    cdef uint32_t mask = s.mask
+    cdef uint32_t i = <uint32_t>(hash >> 32) & mask
+    cdef uint64_t cell
+    cdef Entry *p
+    cdef int r
+    while True:
+        cell = s.cells[i]
+        if cell == 0:
+            break
+        if (cell ^ hash) >> 32 == 0:
+            p = slab_entry(&self.slab, <uint32_t>cell)
+            if likely(p.hash == hash):
+                if p.key == key:
+                    return <uint32_t>cell
+                r = same(p.key, key)
+                if likely(r == 1):
+                    return <uint32_t>cell
+                if r < 0:
+                    return find_asking(self, key, hash)
+        i = (i + 1) & mask
+    if long_exact(key):
+        if unlikely(long_wide(key)) and self.count > self.wide:
+            # an equal float or Decimal lies under the hash that Python gives
+            return find_asking(self, key, mix(<uint64_t>hash_of(key)))
+    elif unlikely(self.wide != 0):
+        return find_wide(self, key, hash)
+    return NIL
+
+
+cdef uint32_t find_asking(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
+    """find() where the objects themselves must say whether they are equal."""
+    cdef Segment *s
+    cdef uint32_t i, e
+    cdef uint64_t cell, version
+    cdef PyObject *held
+    cdef int r, restarts
+    for restarts in range(RESTARTS):
+        version = self.table.version
+        s = table_segment(&self.table, <uint32_t>(hash >> 32))
+        i = <uint32_t>(hash >> 32) & s.mask
+        while True:
+            cell = s.cells[i]
+            if cell == 0:
+                if self.wide != 0 and not long_exact(key):
+                    return find_wide(self, key, hash)
+                return NIL
+            e = <uint32_t>cell
+            if (cell ^ hash) >> 32 == 0 and slab_entry(&self.slab, e).hash == hash:
+                held = slab_entry(&self.slab, e).key
+                r = same(held, key)
+                if r < 0:
+                    incref(held)
+                    unlock(self)
+                    try:
+                        r = compare(held, key, Py_EQ)
+                    finally:
+                        decref(held)
+                    lock(self)
+                    if self.table.version != version:
+                        break
+                if r:
+                    return e
+            i = (i + 1) & s.mask
+    return find_listed(self, key, hash)
+
+
+cdef uint32_t find_listed(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
+    """find() by a list of the keys of equal hash, each compared once: for an `__eq__` that
+    edits the cache whenever it is asked."""
+    cdef uint32_t e = NIL
+    cdef list keys = [], numbers = []
+    cdef object k
+    # no object may be made under the lock, so the entries are taken one by one
+    while True:
+        e = slab_walk(&self.slab, e + 1)
+        while e != NIL and slab_entry(&self.slab, e).hash != hash:
+            e = slab_walk(&self.slab, e + 1)
+        if e == NIL:
+            break
+        k = <object>slab_entry(&self.slab, e).key
+        unlock(self)
+        keys.append(k)
+        numbers.append(e)
+        lock(self)
+    unlock(self)
+    for k, number in zip(keys, numbers):
+        if compare(<PyObject*>k, key, Py_EQ):
+            e = number
+            lock(self)
+            if holds(self, e, <PyObject*>k, hash):
+                return e
+            unlock(self)
+    lock(self)
+    return NIL
+
+
+cdef bint holds(Cache self, uint32_t e, PyObject *key, uint64_t hash) noexcept:
+    """Whether entry e (or whatever it is now) still holds this very key."""
+    return e < slab_end(&self.slab) and slab_walk(&self.slab, e) == e and \
+        slab_entry(&self.slab, e).key == key and slab_entry(&self.slab, e).hash == hash
+
+
+cdef uint32_t find_wide(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
+    """A key that is no exact int, where ints lie under a hash of their digits: it may equal
+    one of them (2.0**70 == 2**70). O(1) for floats and where no such int has this hash;
+    otherwise O(n)."""
+    cdef uint32_t e = NIL
+    cdef object k
+    cdef uint64_t digits_hash
+    cdef bint found
+    cdef double x
+    if str_exact(key) or bytes_exact(key) or tuple_exact(key) or key == <PyObject*>None or \
+            self.wide_filter[hash >> 56] == 0:
+        return NIL
+    if PyFloat_CheckExact(<object>key):
+        x = PyFloat_AS_DOUBLE(<object>key)
+        if not isfinite(x) or x != floor(x):
+            return NIL
+        unlock(self)
+        k = int(x)
+        lock(self)
+        if not long_wide(<PyObject*>k):
+            return NIL
+        mix_key(<PyObject*>k, &digits_hash)
+        return find(self, <PyObject*>k, digits_hash)
+    while True:
+        e = slab_walk(&self.slab, e + 1)
+        if e == NIL:
+            return NIL
+        if long_exact(slab_entry(&self.slab, e).key) and long_wide(slab_entry(&self.slab, e).key) \
+                and mix(<uint64_t>hash_of(slab_entry(&self.slab, e).key)) == hash:
+            k = <object>slab_entry(&self.slab, e).key
+            digits_hash = slab_entry(&self.slab, e).hash
+            unlock(self)
+            found = compare(<PyObject*>k, key, Py_EQ)
+            lock(self)
+            if found and holds(self, e, <PyObject*>k, digits_hash):
+                return e
+
+
+# ---- death -----------------------------------------------------------------------------------
+
+cdef inline bint lapsed(Cache self, uint32_t e, int64_t now) noexcept:
+    cdef Timing *t
+    if self.flags & HAS_TIME:
+        t = slab_timing(&self.slab, e)
+        return t != NULL and now >= t.deadline
+    return False
+
+
+cdef inline bint dead(Cache self, uint32_t e, int64_t now) noexcept:
+    """Whether an entry that is held must not be seen any more."""
+    cdef Extra *x
+    if lapsed(self, e, now):
+        return True
+    if self.flags & HAS_TAGS:
+        x = slab_extra(&self.slab, e)
+        return x != NULL and x.tags != 0 and tags_is_dead(self.marks, x.tags)
+    return False
+
+
+cdef inline int cause_of_death(Cache self, uint32_t e, int64_t now) noexcept:
+    return EXPIRED if lapsed(self, e, now) else EXPLICIT
+
+
+cdef inline bint chores(Cache self, int64_t now) noexcept:
+    """Whether poll() has something to do."""
+    return (self.flags & HAS_TIME and now >= self.wheel.due) or \
+        (self.flags & HAS_TAGS and self.marks.dead_head)
+
+
+cdef void poll(Cache self, int64_t now) noexcept:
+    """Reclaim what is dead: at most 64 entries a call, so that a million that die at once burden
+    no single caller."""
+    cdef Bin bin
+    cdef uint32_t e
+    cdef int steps, rounds = 4
+    bin.n = 0
+    while rounds > 0:
+        rounds -= 1
+        steps = 4 * BIN
+        lock(self)
+        if self.flags & HAS_TIME and now >= self.wheel.due:
+            wheel_advance(self.wheel, &self.slab, now)
+            while bin.n < BIN:
+                e = wheel_pop(self.wheel, &self.slab, now, &steps)
+                if e == NIL:
+                    break
+                remove(self, e, EXPIRED, &bin)
+            wheel_settle(self.wheel)
+        if self.flags & HAS_TAGS:
+            while bin.n < BIN and self.marks.dead_head:
+                e = self.marks.nodes[self.marks.dead_head].entry
+                remove(self, e, cause_of_death(self, e, now), &bin)
+        unlock(self)
+        if bin.n < BIN:
+            rounds = 0
+        settle(self, &bin)
+
+
+cdef uint32_t victim(Cache self, int64_t now, uint32_t spared, int *cause) noexcept:
+    """The entry to evict: a dead one before a live one, never `spared`; NIL if there is no other."""
+    cdef uint32_t e
+    cdef int steps = BIN
+    if self.flags & HAS_TIME and now >= self.wheel.due:
+        wheel_advance(self.wheel, &self.slab, now)
+        e = wheel_pop(self.wheel, &self.slab, now, &steps)
+        wheel_settle(self.wheel)
+        if e != NIL and e != spared:
+            cause[0] = EXPIRED
+            return e
+    if self.flags & HAS_TAGS and self.marks.dead_head:
+        e = self.marks.nodes[self.marks.dead_head].entry
+        cause[0] = cause_of_death(self, e, now)
+        if e != spared:
+            return e
+    e = policy_victim(&self.order)
+    if unlikely(e == spared) and e != NIL:
+        e = policy_after(&self.order, &self.slab, e)
+    cause[0] = EXPIRED if e != NIL and lapsed(self, e, now) else SIZE
+    return e
+
+
+# ---- remove ----------------------------------------------------------------------------------
+
+cdef void remove(Cache self, uint32_t e, int cause, Bin *bin) noexcept:
+    """Take entry e out; its key and value go into the bin, which has room. Locked."""
+    cdef Entry *p = slab_entry(&self.slab, e)
+    cdef Removed *r = &bin.items[bin.n]
+    cdef Extra *x
+    cdef int64_t weight = 1
+    r.key = p.key
+    r.value = p.value
+    r.cause = cause
+    bin.n += 1
+    table_erase(&self.table, <uint32_t>(p.hash >> 32), e)
+    policy_remove(&self.order, &self.slab, e)
+    if self.flags & HAS_TIME and slab_side(&self.slab, e, TIMING) != NULL:
+        wheel_cancel(self.wheel, &self.slab, e)
+    if self.flags & HAS_EXTRA:
+        x = slab_extra(&self.slab, e)
+        if x != NULL:
+            weight = x.weight
+            if x.tags:
+                tags_detach(self.marks, &x.tags)
+    if unlikely(self.wide != 0) and long_exact(r.key) and long_wide(r.key):
+        self.wide -= 1
+        self.wide_filter[mix(<uint64_t>hash_of(r.key)) >> 56] -= 1
+    slab_release(&self.slab, e)
+    self.total -= weight
+    self.count -= 1
+    self.removed[cause] += 1
+    if unlikely(self.count == 0) and self.slab.nchunks > 1:
+        slab_free(&self.slab)
+        table_free(&self.table)
+        policy_free(&self.order)
+
+
+cdef void settle_with_events(Cache self, Bin *bin) noexcept:
+    cdef int i
+    cdef Removed *r
+    for i in range(bin.n):
+        r = &bin.items[i]
+        try:
+            if self.events is None:
+                self.events = []
+            self.events.append((<object>r.key, <object>r.value, CAUSES[r.cause]))
+        except MemoryError as error:
+            self.listener_errors += 1
+            unraisable(error, self.listener)
+
+
+cdef inline void settle(Cache self, Bin *bin) noexcept:
+    """After an edit: tell the listener, release what was displaced. Unlocked."""
+    if self.listener is not None and bin.n:
+        settle_with_events(self, bin)
+    drop_bin(bin)
+    if unlikely(self.flags & HAS_TAGS) and self.marks.unused:
+        forget_tags(self)
+    if unlikely(self.events is not None):
+        drain(self)
+
+
+cdef void drain(Cache self) noexcept:
+    """Tell the listener of all removals, in order. A call from within the listener, or from
+    another thread meanwhile, only queues: one thread tells at a time."""
+    cdef list events
+    cdef object key, value, cause
+    lock(self)
+    if self.events is None or (self.drainer != 0 and self.drain_generation == generation):
+        unlock(self)
+        return
+    self.drainer = thread_ident()
+    self.drain_generation = generation
+    while True:
+        events = self.events
+        self.events = None
+        if events is None:
+            break
+        unlock(self)
+        for key, value, cause in events:
+            try:
+                if self.listener is not None:
+                    self.listener(key, value, cause)
+            except BaseException as error:
+                self.listener_errors += 1
+                unraisable(error, self.listener)
+        key = value = None
+        events = None
+        lock(self)
+    self.drainer = 0
+    unlock(self)
+
+
+cdef void unraisable(object error, object where) noexcept:
+    PyErr_SetObject(type(error), error)
+    PyErr_WriteUnraisable(where)
+
+
+# ---- look up ---------------------------------------------------------------------------------
+
+cdef inline int look(Cache self, PyObject *key, uint64_t hash, PyObject **value) except -1:
+    """1: a hit, counted and promoted; *value is a new reference. 0: a miss, counted."""
+    cdef int64_t now
+    cdef uint32_t e
+    now = time_if_any(self)
+    lock(self)
+    e = find(self, key, hash)
+    return look_found(self, e, now, value)
+
+
+cdef inline int look_found(Cache self, uint32_t e, int64_t now, PyObject **value) noexcept:
+    """The rest of look(). Locked; unlocks."""
+    if unlikely(self.flags):
+        return look_closer(self, e, now, value)
+    if e == NIL:
+        self.misses += 1
+        unlock(self)
+        return 0
+    self.hits += 1
+    value[0] = slab_entry(&self.slab, e).value
+    incref(value[0])
+    policy_hit(&self.order, &self.slab, e)
+    unlock(self)
+    return 1
+
+
+cdef int look_closer(Cache self, uint32_t e, int64_t now, PyObject **value) noexcept:
+    """The rest of look() where entries may be dead, idle or have details. Locked; unlocks."""
+    cdef Bin bin
+    cdef Timing *t
+    cdef Extra *x
+    cdef Detail *d
+    bin.n = 0
+    if e != NIL and self.flags & MORTAL and dead(self, e, now):
+        remove(self, e, cause_of_death(self, e, now), &bin)
+        e = NIL
+    if e == NIL:
+        self.misses += 1
+    else:
+        self.hits += 1
+        value[0] = slab_entry(&self.slab, e).value
+        incref(value[0])
+        policy_hit(&self.order, &self.slab, e)
+        if self.flags & (HAS_TTI | HAS_DETAIL):
+            if self.flags & HAS_TTI:
+                renew_idle(self, e, now)
+            d = slab_detail(&self.slab, e)
+            if d != NULL:
+                d.hits += 1
+    unlock(self)
+    if bin.n:
+        settle(self, &bin)
+    if unlikely(chores(self, now)):
+        poll(self, now)
+    return e != NIL
+
+
+cdef void renew_idle(Cache self, uint32_t e, int64_t now) noexcept:
+    """The entry was used, so its idle time starts anew. The wheel is told when it comes up."""
+    cdef Timing *t = slab_timing(&self.slab, e)
+    cdef Extra *x = slab_extra(&self.slab, e)
+    if t != NULL and x != NULL and x.idle != NEVER:
+        t.deadline = min(x.hard, later(self, now, x.idle))
+
+
+cdef inline int64_t later(Cache self, int64_t now, int64_t ttl) noexcept:
+    """The deadline that is ttl away. The coarse clock may be a step behind at either end, so a
+    step is taken off: an entry dies up to two steps early (8 ms), never late."""
+    if ttl == NEVER or now > INT64_MAX - ttl:
+        return NEVER
+    now += ttl
+    return now - COARSE_STEP if self.clock_kind == CLOCK_COARSE else now
+
+
+cdef inline int64_t lifetime_from(Cache self, int64_t now, int64_t ttl) noexcept:
+    """The deadline of an entry stored now, with the cache's jitter."""
+    if self.jitter != 0.0 and ttl != NEVER:
+        ttl -= <int64_t>(<double>ttl * self.jitter * jitter_draw())
+    return later(self, now, ttl)
+
+
+# ---- store -----------------------------------------------------------------------------------
+
+cdef inline void defaults(Cache self, Options *o) noexcept:
+    o.ttl = self.default_ttl
+    o.tti = self.default_tti
+    o.weight = 1
+    o.ntags = 0
+    o.tags = NULL
+    o.load = False
+    o.fenced = NULL
+    o.cost = -1.0
+
+
+cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t old, int64_t deadline,
+                  int64_t now) noexcept:
+    """Make sure that write() succeeds. False: no memory, nothing changed that a user could see."""
+    cdef uint32_t e = old
+    if old == NIL:
+        if not (slab_reserve(&self.slab) and table_reserve(&self.table, <uint32_t>(hash >> 32))
+                and policy_reserve(&self.order)):
+            return False
+        e = slab_next(&self.slab)
+        if long_exact(key) and unlikely(long_wide(key)) and self.wide_filter == NULL:
+            self.wide_filter = <uint32_t*>mem_zeroed(&self.own_bytes, WIDE_FILTER * sizeof(uint32_t))
+            if self.wide_filter == NULL:
+                return False
+    if deadline != NEVER and not (slab_need(&self.slab, e, TIMING)
+                                  and wheel_reserve(self.wheel, deadline, now)):
+        return False
+    if (o.weight != 1 or o.tti != NEVER or o.ntags) and not slab_need(&self.slab, e, EXTRA):
+        return False
+    if o.ntags and not tags_reserve_nodes(self.marks, o.ntags):
+        return False
+    return not self.flags & HAS_DETAIL or slab_need(&self.slab, e, DETAIL)
+
+
+cdef inline void set_deadline(Cache self, uint32_t e, int64_t deadline) noexcept:
+    """Only after reserve, or wheel_reserve and slab_need."""
+    cdef Timing *t = slab_timing(&self.slab, e)
+    if t == NULL:
+        return                      # its chunk knows of no deadlines, and this is none
+    if t.prev != NIL:
+        if deadline >= t.deadline and deadline != NEVER:
+            t.deadline = deadline   # moved later: the wheel finds out when the entry comes up
+            return
+        wheel_cancel(self.wheel, &self.slab, e)
+    t.deadline = deadline
+    if deadline != NEVER:
+        wheel_schedule(self.wheel, &self.slab, e, deadline)
+
+
+cdef void write_extras(Cache self, uint32_t e, Options *o, int64_t deadline, int64_t hard,
+                       int64_t now) noexcept:
+    """What of the entry lies in side arrays, for a new entry or an overwritten one."""
+    cdef Extra *x
+    cdef Detail *d
+    cdef uint32_t i
+    if self.flags & HAS_TIME and slab_side(&self.slab, e, TIMING) != NULL:
+        set_deadline(self, e, deadline)
+    if self.flags & HAS_EXTRA:
+        x = slab_extra(&self.slab, e)
+        if x != NULL:
+            x.idle = o.tti
+            x.hard = hard
+            x.weight = o.weight
+            if x.tags:
+                tags_detach(self.marks, &x.tags)
+            for i in range(o.ntags):
+                tags_attach(self.marks, &x.tags, e, o.tags[i], self.marks.sequence)
+    d = slab_detail(&self.slab, e) if self.flags & HAS_DETAIL else NULL
+    if d != NULL:
+        d.born = now
+        d.hits = 0
+        d.cost = o.cost
+
+
+cdef inline int64_t weight_of(Cache self, uint32_t e) noexcept:
+    cdef Extra *x = slab_extra(&self.slab, e) if self.flags & HAS_EXTRA else NULL
+    return x.weight if x != NULL else 1
+
+
+cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options *o, int64_t now,
+             int mode) except -1:
+    """1: stored. 0: not, since there is one (ADD), it is too heavy, it would be dead on arrival, or
+    its load was fenced; then nothing else has changed, but that SET takes the old one away."""
+    cdef Bin bin
+    cdef uint32_t e, loser
+    cdef int64_t deadline = NEVER, hard = NEVER, old_weight
+    cdef int cause, result
+    cdef Entry *p
+    bin.n = 0
+    if unlikely(self.flags & HAS_TIME):
+        hard = lifetime_from(self, now, o.ttl)
+        deadline = min(hard, later(self, now, o.tti))
+    lock(self)
+    while True:
+        e = find(self, key, hash)
+        if unlikely(self.flags & MORTAL) and e != NIL and dead(self, e, now):
+            remove(self, e, cause_of_death(self, e, now), &bin)
+            e = NIL
+        result = 0
+        if unlikely(o.load) and load_was_fenced(self, hash, o):
+            self.fenced += 1
+            break
+        if mode == ADD and e != NIL:
+            break
+        if not o.load:
+            fence_if_loading(self, hash)
+        if unlikely(o.weight > self.bound or self.bound == 0 or o.ttl == 0 or o.tti == 0):
+            if e != NIL:
+                remove(self, e, SIZE if o.weight > self.bound else EXPLICIT, &bin)
+            break
+        old_weight = weight_of(self, e) if e != NIL else 0
+        while self.total - old_weight > self.bound - o.weight and bin.n < BIN - 1:
+            loser = victim(self, now, e, &cause)
+            remove(self, loser, cause, &bin)
+        if unlikely(self.total - old_weight > self.bound - o.weight):
+            # the bin is full: release what is in it, and look again
+            unlock(self)
+            settle(self, &bin)
+            lock(self)
+            continue
+        if unlikely(e == NIL and slab_full(&self.slab)):
+            unlock(self)
+            settle(self, &bin)
+            raise OverflowError(f"a cache holds at most {MAX_ENTRIES} entries")
+        if unlikely(not reserve(self, key, hash, o, e, deadline, now)):
+            unlock(self)
+            settle(self, &bin)
+            raise MemoryError
+        incref(value)
+        if e == NIL:
+            e = slab_take(&self.slab)
+            p = slab_entry(&self.slab, e)
+            incref(key)
+            p.key = key
+            p.value = value
+            p.hash = hash
+            table_insert(&self.table, <uint32_t>(hash >> 32), e)
+            policy_insert(&self.order, &self.slab, e)
+            self.count += 1
+            self.inserted += 1
+            if long_exact(key) and unlikely(long_wide(key)):
+                self.wide += 1
+                self.wide_filter[mix(<uint64_t>hash_of(key)) >> 56] += 1
+        else:
+            p = slab_entry(&self.slab, e)
+            (&bin.items[bin.n]).key = NULL
+            if self.listener is not None:
+                incref(p.key)
+                (&bin.items[bin.n]).key = p.key
+            (&bin.items[bin.n]).value = p.value
+            (&bin.items[bin.n]).cause = REPLACED
+            bin.n += 1
+            self.removed[REPLACED] += 1
+            p.value = value
+            policy_hit(&self.order, &self.slab, e)
+        self.total += o.weight - old_weight
+        if unlikely(self.flags):
+            write_extras(self, e, o, deadline, hard, now)
+        if not self.tracked and (is_gc(key) or is_gc(value)):
+            self.tracked = True
+            gc_track(<PyObject*>self)
+        result = 1
+        break
+    unlock(self)
+    if bin.n or self.events is not None:
+        settle(self, &bin)
+    if unlikely(self.flags & MORTAL) and unlikely(chores(self, now)):
+        poll(self, now)
+    return result
+
+
+include "_core_whole.pxi"
+include "_core_flights.pxi"
+include "_core_ops.pxi"
+
+
+cdef class Cache:
+    """Cache(maxsize, *, policy="lru", ttl=None, tti=None, jitter=0.0, weigher=None, listener=None, clock=None, details=False, name=None)
+    --
+
+    A bounded mapping in memory that evicts by policy and expires by time.
+
+    maxsize: how many entries (or how much weight) it holds; 0 stores nothing, None is unbounded.
+    policy: "lru" (least recently used goes first), "fifo", "lfu" (least frequently used).
+    ttl: seconds (or a timedelta) that an entry lives; None is for ever, 0 stores nothing.
+    tti: seconds that an entry lives without being read or written.
+    jitter: fraction from 0 to 1 by which each ttl is shortened at random.
+    weigher: weigher(key, value) -> int >= 0, what an entry counts; 1 without it.
+    listener: listener(key, value, cause) after each removal; cause is "explicit", "replaced",
+    "size" or "expired". Its exceptions go to sys.unraisablehook.
+    clock: a callable that returns float seconds; default is a monotonic clock.
+    details: keep age, hits and load cost of each entry for `entry()`.
+    name: a str for reports.
+
+    Raises TypeError or ValueError that name the argument. Keys are any hashable objects, equal as
+    in dict. All methods may be called from several threads and, being quick and never waiting
+    (but for get_or_set), from async code. Lookups, stores and removals cost O(1).
+    """
+
+    def __cinit__(self):
+        table_init(&self.table)
+        slab_init(&self.slab)
+        policy_init(&self.order, LRU)
+        self.tracked = True
+        self.default_ttl = self.default_tti = NEVER
+
+    def __init__(self, maxsize, *, policy="lru", ttl=None, tti=None, jitter=0.0, weigher=None,
+                 listener=None, clock=None, details=False, name=None):
+        cdef int64_t bound = bound_of(maxsize)
+        cdef int64_t ttl_ns = duration(ttl, "ttl")
+        cdef int64_t tti_ns = duration(tti, "tti")
+        cdef double shorten = fraction(jitter, "jitter")
+        cdef int kind
+        if not isinstance(policy, str):
+            raise TypeError(f"policy must be a str, got {policy!r}")
+        if policy not in POLICY_NAMES:
+            raise ValueError(f"policy must be one of {', '.join(POLICY_NAMES)}, got {policy!r}")
+        kind = POLICY_NAMES.index(policy)
+        need_callable(weigher, "weigher")
+        need_callable(listener, "listener")
+        need_callable(clock, "clock")
+        if not isinstance(details, bool):
+            raise TypeError(f"details must be a bool, got {details!r}")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"name must be a str or None, got {name!r}")
+        wipe(self)
+        self.order.kind = kind
+        self.slab.with_aux = policy_wants_aux(kind)
+        self.bound = bound
+        self.default_ttl = ttl_ns
+        self.default_tti = tti_ns
+        self.jitter = shorten
+        self.weigher = weigher
+        self.listener = listener
+        self.clock = clock
+        self.name = name
+        self.clock_kind = CLOCK_COARSE if clock is None else CLOCK_USER
+        self.flags = (HAS_EXTRA if weigher is not None or tti_ns != NEVER else 0) | \
+            (HAS_TTI if tti_ns != NEVER else 0) | (HAS_DETAIL if details else 0)
+        if ttl_ns != NEVER or tti_ns != NEVER:
+            time_on(self, min(ttl_ns, tti_ns))
+        if self.tracked and type(self) is Cache and weigher is None and listener is None and clock is None:
+            # all that it holds so far is atomic; put() tracks it again when that ends
+            gc_untrack(<PyObject*>self)
+            self.tracked = False
+        elif not self.tracked:
+            gc_track(<PyObject*>self)
+            self.tracked = True
+        if DEBUG:
+            _live.add(self)
+
+    def __dealloc__(self):
+        # the contents have gone before (fc_cache_dealloc)
+        if self.wheel != NULL:
+            wheel_free(self.wheel)
+            mem_free(&self.own_bytes, self.wheel, sizeof(Wheel))
+        if self.marks != NULL:
+            tags_free(self.marks)
+            mem_free(&self.own_bytes, self.marks, sizeof(Tags))
+        mem_free(&self.own_bytes, self.fences, FENCES * sizeof(uint64_t))
+        mem_free(&self.own_bytes, self.wide_filter, WIDE_FILTER * sizeof(uint32_t))
+
+    # ---- reading -------------------------------------------------------------------------
+
+    def get(self, key, default=None, /):
+        """The value of key, or default. Counts a hit or a miss; a hit is an access. O(1)."""
+        cdef uint64_t hash
+        cdef PyObject *value
+        mix_key(<PyObject*>key, &hash)
+        if look(self, <PyObject*>key, hash, &value):
+            return owned(value)
+        return default
+
+    def __getitem__(self, key):
+        """The value of key; KeyError, or what a subclass's __missing__ returns. O(1)."""
+        cdef uint64_t hash
+        cdef PyObject *value
+        mix_key(<PyObject*>key, &hash)
+        if look(self, <PyObject*>key, hash, &value):
+            return owned(value)
+        if type(self) is not Cache:
+            missing = getattr(type(self), "__missing__", None)
+            if missing is not None:
+                return missing(self, key)
+        raise KeyError(key)
+
+    def peek(self, key, default=None, /):
+        """The value of key, or default; neither an access nor counted. O(1)."""
+        cdef uint32_t e
+        cdef object value = default
+        e = find_alive(self, key)
+        if e != NIL:
+            value = <object>slab_entry(&self.slab, e).value
+        unlock(self)
+        return value
+
+    def __contains__(self, key):
+        """Whether key is held and alive; neither an access nor counted. O(1)."""
+        cdef uint32_t e = find_alive(self, key)
+        unlock(self)
+        return e != NIL
+
+    def ttl(self, key, /):
+        """Seconds that key has left to live, None for ever; KeyError if absent. O(1)."""
+        cdef int64_t now = time_if_any(self), left = NEVER
+        cdef uint64_t hash
+        cdef uint32_t e
+        cdef Timing *t
+        mix_key(<PyObject*>key, &hash)
+        lock(self)
+        e = find(self, <PyObject*>key, hash)
+        if e != NIL and not dead(self, e, now):
+            t = slab_timing(&self.slab, e)
+            if t != NULL and t.deadline != NEVER:
+                left = t.deadline - now
+            unlock(self)
+            return seconds_or_none(left)
+        unlock(self)
+        raise KeyError(key)
+
+    def entry(self, key, /):
+        """What is known of key, as an Entry (value, ttl left, tti, weight, tags; age, hits and
+        load_cost where details=True keeps them, else None); KeyError if absent. O(1)."""
+        cdef int64_t now = time_if_any(self)
+        cdef uint64_t hash
+        cdef uint32_t e
+        mix_key(<PyObject*>key, &hash)
+        lock(self)
+        e = find(self, <PyObject*>key, hash)
+        if e == NIL or dead(self, e, now):
+            unlock(self)
+            raise KeyError(key)
+        return entry_record(self, e, now)
+
+    def get_many(self, keys, default=None, /):
+        """A list of values aligned with keys, with default for those absent; counts and accesses as
+        get. An array of integers (buffer protocol: array.array, memoryview, numpy) is read without
+        making Python ints. O(len(keys))."""
+        return get_many(self, keys, default)
+
+    # ---- writing -------------------------------------------------------------------------
+
+    def __setitem__(self, key, value):
+        """Store with the cache's defaults. O(1)."""
+        cdef uint64_t hash
+        cdef Options o
+        mix_key(<PyObject*>key, &hash)
+        defaults(self, &o)
+        if unlikely(self.weigher is not None):
+            weigh(self, &o, key, value)
+        put(self, <PyObject*>key, hash, <PyObject*>value, &o, time_if_any(self), SET)
+
+    def set(self, key, value, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+        """Store value under key with options of its own; those not given are the cache's defaults.
+
+        ttl, tti: seconds or timedelta; None is for ever, 0 stores nothing and removes the old
+        entry. weight: int >= 0. tags: an iterable of str, bytes or int, see invalidate_tag.
+        A value heavier than maxsize is not stored, and the old one goes. O(1)."""
+        store(self, key, value, ttl, tti, weight, tags, SET)
+
+    def add(self, key, value, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+        """Store only if key is absent; True if it was stored. Options as in set. O(1)."""
+        return store(self, key, value, ttl, tti, weight, tags, ADD) == 1
+
+    def set_many(self, mapping, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+        """set() for each pair of a mapping or an iterable of pairs. O(len(mapping))."""
+        for key, value in pairs_of(mapping):
+            store(self, key, value, ttl, tti, weight, tags, SET)
+
+    def update(self, other=(), /, **kwargs):
+        """As dict.update. O(len(other))."""
+        for key, value in pairs_of(other):
+            self[key] = value
+        for key, value in kwargs.items():
+            self[key] = value
+
+    def setdefault(self, key, default=None, /):
+        """The value of key, stored as default first if absent. Counts as get. O(1)."""
+        cdef uint64_t hash
+        cdef PyObject *value
+        mix_key(<PyObject*>key, &hash)
+        while True:
+            if look(self, <PyObject*>key, hash, &value):
+                return owned(value)
+            if store(self, key, default, UNSET, UNSET, UNSET, (), ADD) or key not in self:
+                return default
+
+    def incr(self, key, delta=1, /, initial=0):
+        """Add delta to the number stored under key, atomically, and return the result; absent
+        gives initial + delta. ttl and tags stay. TypeError unless all are int or float. O(1)."""
+        return increment(self, key, delta, initial)
+
+    def touch(self, key, /, ttl=_UNSET):
+        """Give key a new ttl (default: the cache's) and start its idle time anew; True if it is
+        there. No access for the policy, not counted. ttl=0 removes it. O(1)."""
+        return touch(self, key, ttl)
+
+    # ---- removing ------------------------------------------------------------------------
+
+    def __delitem__(self, key):
+        """Remove key; KeyError if absent. O(1)."""
+        if not discard(self, key):
+            raise KeyError(key)
+
+    def delete(self, key, /):
+        """Remove key; True if it was there. O(1)."""
+        return discard(self, key)
+
+    def delete_many(self, keys, /):
+        """Remove each of keys; how many were there. O(len(keys))."""
+        n = 0
+        for key in keys:
+            n += discard(self, key)
+        return n
+
+    def pop(self, key, default=_UNSET, /):
+        """Remove key and return its value; default, or KeyError without one, if absent. O(1)."""
+        cdef PyObject *value = NULL
+        if take(self, key, &value):
+            return owned(value)
+        if default is UNSET:
+            raise KeyError(key)
+        return default
+
+    def popitem(self):
+        """Remove and return the (key, value) that the policy would evict next; KeyError if empty.
+        O(1)."""
+        return pop_victim(self)
+
+    def clear(self):
+        """Remove everything; the memory goes too. O(n)."""
+        lock(self)
+        fence_all(self)
+        unlock(self)
+        wipe(self)
+
+    def invalidate_tag(self, *tags):
+        """Every entry stored with one of tags, or being loaded with it, is dead from now on. O(1)
+        for each tag, whatever the number of entries; their memory returns a little with each
+        later call."""
+        for tag in tags:
+            if type(tag) not in (str, bytes, int):
+                raise TypeError(f"tags must be str, bytes or int, got {tag!r}")
+        if self.tag_records is not None:
+            invalidate_tags(self, tags)
+
+    def expire(self, limit=None):
+        """Remove what has expired (at most limit entries) and return it as a list of (key, value).
+        O(n)."""
+        return expire(self, limit)
+
+    def evict(self, n=1, /):
+        """Evict the n next by policy; how many there were. O(n)."""
+        cdef int64_t left = whole(n, "n", "an int")
+        cdef int64_t evicted = 0
+        cdef int64_t now = time_if_any(self)
+        while evicted < left and shed(self, now, -1):
+            evicted += 1
+        return evicted
+
+    def resize(self, maxsize, /):
+        """Change maxsize; what no longer fits is evicted. O(evicted)."""
+        cdef int64_t bound = bound_of(maxsize)
+        cdef int64_t now = time_if_any(self)
+        self.bound = bound
+        while shed(self, now, bound):
+            pass
+
+    def get_or_set(self, key, factory, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+        """The value of key; if absent, that of factory(), stored with options as in set.
+
+        factory runs once per key at a time, over all threads: the others wait for it, and get its
+        value or its exception. What is removed or set while its load is under way is returned to
+        those who wait already, but not stored. A factory that asks for its own key, or that waits
+        for one who waits for it, is computed through. An async factory is a TypeError. O(1)."""
+        cdef uint64_t hash
+        cdef PyObject *value
+        mix_key(<PyObject*>key, &hash)
+        if look(self, <PyObject*>key, hash, &value):
+            return owned(value)
+        return load_by_flight(self, key, hash, factory, ttl, tti, weight, tags)
+
+    # ---- as a mapping --------------------------------------------------------------------
+
+    def __len__(self):
+        """Entries held; those dead but not yet reclaimed count."""
+        return self.count
+
+    def __bool__(self):
+        return self.count != 0
+
+    def __iter__(self):
+        """Live keys, in no promised order; RuntimeError when a new key was stored meanwhile."""
+        return iterate(self, KEYS)
+
+    def keys(self):
+        """A set-like view of the live keys."""
+        return CacheKeysView(self)
+
+    def values(self):
+        """A view of the live values. Reading it is no access."""
+        return CacheValuesView(self)
+
+    def items(self):
+        """A set-like view of the live (key, value) pairs. Reading it is no access."""
+        return CacheItemsView(self)
+
+    def __eq__(self, other):
+        if self is other:
+            return True
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return dict(self.items()) == dict(other.items())
+
+    __hash__ = None
+
+    def __repr__(self):
+        parts = [f"maxsize={self.maxsize!r}", f"policy={self.policy!r}", f"len={self.count}"]
+        if self.default_ttl != NEVER:
+            parts.append(f"ttl={seconds(self.default_ttl):g}")
+        if self.default_tti != NEVER:
+            parts.append(f"tti={seconds(self.default_tti):g}")
+        if self.name is not None:
+            parts.append(f"name={self.name!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __class_getitem__(cls, item):
+        return _GenericAlias(cls, item)
+
+    # ---- what it is ----------------------------------------------------------------------
+
+    def hottest(self, n=None, /):
+        """The n (default all) keys that the policy would keep longest, first the safest. O(n)."""
+        return walk_order(self, n, True)
+
+    def coldest(self, n=None, /):
+        """The n (default all) keys that the policy would evict next, first the next. O(n)."""
+        return walk_order(self, n, False)
+
+    def stats(self, reset=False):
+        """Counts since the cache was made or reset, as a CacheStats. O(1)."""
+        cdef object record = stats_record(self)
+        if reset:
+            stats_reset(self)
+        return record
+
+    @property
+    def nbytes(self):
+        """Bytes of memory that the cache itself has, keys and values excluded."""
+        return bytes_of(self)
+
+    def __sizeof__(self):
+        return bytes_of(self)
+
+    @property
+    def maxsize(self):
+        """The bound on len, or on weight; None: unbounded."""
+        return None if self.bound == INT64_MAX else self.bound
+
+    @property
+    def weight(self):
+        """The sum of the weights of the entries held."""
+        return self.total
+
+    @property
+    def policy(self):
+        """The name of the eviction policy."""
+        return POLICY_NAMES[self.order.kind]
+
+    def __reduce__(self):
+        """Contents, order and remaining time; statistics and loads under way stay behind."""
+        return _restore, (type(self), config_of(self)), state_of(self)
+
+    def __setstate__(self, state):
+        set_state(self, state)
+
+    def _check(self):
+        """AssertionError if an invariant of the structures is broken. O(n)."""
+        check(self)
+
+
+include "_core_records.pxi"
+include "_core_views.pxi"
+include "_core_check.pxi"
+include "_core_calls.pxi"
+
+patch_cache_type(Cache, visit_contents, drop_contents)

@@ -1,0 +1,364 @@
+# Operations of Cache on single keys and on many, over find, put and remove (_core.pyx).
+
+cdef uint32_t find_alive(Cache self, object key) except? 0xFFFFFFFFu:
+    """The entry of key if it is alive, else NIL. Returns locked."""
+    cdef int64_t now = time_if_any(self)
+    cdef uint64_t hash
+    cdef uint32_t e
+    mix_key(<PyObject*>key, &hash)
+    lock(self)
+    e = find(self, <PyObject*>key, hash)
+    return NIL if e != NIL and self.flags & MORTAL and dead(self, e, now) else e
+
+
+cdef int store(Cache self, object key, object value, object ttl, object tti, object weight, object tags,
+               int mode) except -1:
+    cdef Options o
+    cdef uint64_t hash
+    mix_key(<PyObject*>key, &hash)
+    try:
+        options(self, &o, key, value, ttl, tti, weight, tags)
+        return put(self, <PyObject*>key, hash, <PyObject*>value, &o, time_if_any(self), mode)
+    finally:
+        drop_tags(self, &o)
+
+
+def pairs_of(other):
+    """The pairs of what dict.update takes."""
+    if isinstance(other, Mapping):
+        return other.items()
+    if hasattr(other, "keys"):
+        return [(key, other[key]) for key in other.keys()]
+    return other
+
+
+cdef int take(Cache self, object key, PyObject **value) except -1:
+    """Remove key. 1: it was there, and alive; *value, where asked for, is a new reference."""
+    cdef int64_t now = time_if_any(self)
+    cdef Bin bin
+    cdef uint64_t hash
+    cdef uint32_t e
+    cdef int found = 0
+    bin.n = 0
+    mix_key(<PyObject*>key, &hash)
+    lock(self)
+    e = find(self, <PyObject*>key, hash)
+    fence_if_loading(self, hash)
+    if e != NIL:
+        found = not (self.flags & MORTAL and dead(self, e, now))
+        if found and value != NULL:
+            value[0] = slab_entry(&self.slab, e).value
+            incref(value[0])
+        remove(self, e, EXPLICIT if found else cause_of_death(self, e, now), &bin)
+    unlock(self)
+    if bin.n:
+        settle(self, &bin)
+    return found
+
+
+cdef bint discard(Cache self, object key) except -1:
+    return take(self, key, NULL) != 0
+
+
+cdef bint shed(Cache self, int64_t now, int64_t bound) except -1:
+    """Evict the next victim if the weight is over bound. False: it was not, or there is none."""
+    cdef Bin bin
+    cdef uint32_t e = NIL
+    cdef int cause
+    bin.n = 0
+    lock(self)
+    if self.total > bound and self.count:
+        e = victim(self, now, NIL, &cause)
+        remove(self, e, cause, &bin)
+    unlock(self)
+    settle(self, &bin)
+    return e != NIL
+
+
+cdef object pop_victim(Cache self):
+    cdef int64_t now = time_if_any(self)
+    cdef Bin bin
+    cdef uint32_t e
+    cdef object pair = None
+    cdef int cause
+    cdef PyObject *key = NULL
+    cdef PyObject *value = NULL
+    while True:
+        bin.n = 0
+        lock(self)
+        if self.count == 0:
+            unlock(self)
+            raise KeyError("the cache is empty")
+        e = victim(self, now, NIL, &cause)
+        if cause == SIZE:
+            cause = EXPLICIT
+            fence_if_loading(self, slab_entry(&self.slab, e).hash)
+            key = slab_entry(&self.slab, e).key
+            value = slab_entry(&self.slab, e).value
+            incref(key)
+            incref(value)
+        remove(self, e, cause, &bin)
+        unlock(self)
+        settle(self, &bin)
+        if key != NULL:
+            return (owned(key), owned(value))
+
+
+cdef list expire(Cache self, object limit):
+    cdef int64_t now, left = INT64_MAX
+    cdef uint32_t e = NIL
+    cdef Bin bin
+    cdef PyObject *key
+    cdef PyObject *value
+    cdef list pairs = []
+    if limit is not None:
+        left = whole(limit, "limit", "an int or None")
+    if not self.flags & HAS_TIME:
+        return pairs
+    now = time_of(self)
+    while left > 0:
+        bin.n = 0
+        lock(self)
+        e = slab_walk(&self.slab, e + 1)
+        while e != NIL and not lapsed(self, e, now):
+            e = slab_walk(&self.slab, e + 1)
+        if e == NIL:
+            unlock(self)
+            break
+        key = slab_entry(&self.slab, e).key
+        value = slab_entry(&self.slab, e).value
+        incref(key)
+        incref(value)
+        remove(self, e, EXPIRED, &bin)
+        unlock(self)
+        settle(self, &bin)
+        pairs.append((owned(key), owned(value)))
+        left -= 1
+    return pairs
+
+
+cdef bint touch(Cache self, object key, object ttl) except -1:
+    cdef Options o
+    cdef uint64_t hash
+    cdef uint32_t e
+    cdef Bin bin
+    cdef Timing *t
+    cdef Extra *x
+    cdef int64_t now, deadline, hard
+    cdef bint alive
+    bin.n = 0
+    defaults(self, &o)
+    if ttl is not UNSET:
+        o.ttl = duration(ttl, "ttl")
+    if o.ttl != NEVER:
+        time_on(self, o.ttl)
+    now = time_if_any(self)
+    mix_key(<PyObject*>key, &hash)
+    lock(self)
+    e = find(self, <PyObject*>key, hash)
+    alive = e != NIL and not dead(self, e, now)
+    if e != NIL and (o.ttl == 0 or not alive):
+        remove(self, e, EXPLICIT if alive else cause_of_death(self, e, now), &bin)
+        unlock(self)
+        settle(self, &bin)
+        return alive
+    if e == NIL or not self.flags & HAS_TIME:
+        unlock(self)
+        return e != NIL
+    x = slab_extra(&self.slab, e)
+    hard = lifetime_from(self, now, o.ttl)
+    deadline = hard if x == NULL or x.idle == NEVER else min(hard, later(self, now, x.idle))
+    if deadline != NEVER and not (slab_need(&self.slab, e, TIMING)
+                                  and wheel_reserve(self.wheel, deadline, now)):
+        unlock(self)
+        raise MemoryError
+    if x != NULL:
+        x.hard = hard
+    set_deadline(self, e, deadline)
+    unlock(self)
+    return True
+
+
+cdef object increment(Cache self, object key, object delta, object initial):
+    cdef int64_t now = time_if_any(self)
+    cdef uint64_t hash
+    cdef uint32_t e
+    cdef object old, new
+    cdef Options o
+    cdef Bin bin
+    if not is_number(delta):
+        raise TypeError(f"delta must be an int or a float, got {delta!r}")
+    if not is_number(initial):
+        raise TypeError(f"initial must be an int or a float, got {initial!r}")
+    mix_key(<PyObject*>key, &hash)
+    while True:
+        lock(self)
+        e = find(self, <PyObject*>key, hash)
+        if e == NIL or (self.flags & MORTAL and dead(self, e, now)):
+            unlock(self)
+            new = initial + delta
+            defaults(self, &o)
+            if self.weigher is not None:
+                weigh(self, &o, key, new)
+            if put(self, <PyObject*>key, hash, <PyObject*>new, &o, now, ADD) or \
+                    self.bound == 0 or o.weight > self.bound or o.ttl == 0 or o.tti == 0:
+                return new
+            continue
+        old = <object>slab_entry(&self.slab, e).value
+        unlock(self)
+        if not is_number(old):
+            raise TypeError(f"incr needs an int or a float under {key!r}, got {old!r}")
+        new = old + delta       # of exact ints and floats: no user code
+        bin.n = 0
+        lock(self)
+        e = find(self, <PyObject*>key, hash)
+        if e == NIL or slab_entry(&self.slab, e).value != <PyObject*>old:
+            unlock(self)
+            continue
+        fence_if_loading(self, hash)
+        bin.items[0].key = NULL
+        if self.listener is not None:
+            bin.items[0].key = slab_entry(&self.slab, e).key
+            incref(bin.items[0].key)
+        bin.items[0].value = slab_entry(&self.slab, e).value
+        bin.items[0].cause = REPLACED
+        bin.n = 1
+        self.removed[REPLACED] += 1
+        incref(<PyObject*>new)
+        slab_entry(&self.slab, e).value = <PyObject*>new
+        policy_hit(&self.order, &self.slab, e)
+        if self.flags & HAS_TTI:
+            renew_idle(self, e, now)
+        unlock(self)
+        settle(self, &bin)
+        return new
+
+
+cdef bint is_number(object x) noexcept:
+    return type(x) is int or type(x) is float
+
+
+cdef int invalidate_tags(Cache self, tuple tags) except -1:
+    cdef object tag, number
+    for tag in tags:
+        number = self.tag_records.get(tag)
+        if number is not None:
+            lock(self)
+            tags_invalidate(self.marks, <uint32_t>number)
+            if self.flights is not None:
+                fence_flights_of_tag(self, <uint32_t>number)
+            unlock(self)
+    return 0
+
+
+# ---- many keys -------------------------------------------------------------------------------
+
+cdef list get_many(Cache self, object keys, object default):
+    cdef list values
+    cdef object key
+    cdef uint64_t hash
+    cdef PyObject *value
+    cdef Py_buffer view
+    cdef Py_ssize_t i, n
+    if type(keys) is not list and type(keys) is not tuple and PyObject_CheckBuffer(keys) and \
+            not isinstance(keys, (bytes, bytearray)):
+        PyObject_GetBuffer(keys, &view, PyBUF_FORMAT | PyBUF_STRIDED_RO)
+        try:
+            return get_integers(self, &view, default)
+        finally:
+            PyBuffer_Release(&view)
+    keys = PySequence_Fast(keys, "keys must be iterable")
+    n = PySequence_Fast_GET_SIZE(keys)
+    values = []
+    i = 0
+    while i < n:
+        key = <object>PySequence_Fast_GET_ITEM(keys, i)
+        mix_key(<PyObject*>key, &hash)
+        if look(self, <PyObject*>key, hash, &value):
+            values.append(owned(value))
+        else:
+            values.append(default)
+        i += 1
+        n = PySequence_Fast_GET_SIZE(keys)      # a list may change while its items compare
+    return values
+
+
+cdef list get_integers(Cache self, Py_buffer *view, object default):
+    """get_many over a one-dimensional buffer of integers of any width in native byte order."""
+    cdef const char *format = view.format
+    cdef char code
+    cdef Py_ssize_t i, n, step
+    cdef const char *p
+    cdef int64_t v = 0
+    cdef uint64_t u = 0, hash
+    cdef bint above = False
+    cdef list values
+    cdef PyObject *value
+    cdef object key
+    if format == NULL:
+        format = "B"
+    if format[0] in b"@=" or (format[0] == NATIVE_ORDER and format[1] != 0):
+        format += 1
+    code = format[0]
+    if view.ndim != 1 or code == 0 or format[1] != 0 or code not in b"bBhHiIlLqQnN":
+        raise TypeError("keys must be an iterable, or a one-dimensional array of integers, got "
+                        f"a buffer of format {(<bytes>view.format).decode() if view.format != NULL else 'B'!r}"
+                        f" and {view.ndim} dimensions")
+    n = view.shape[0]
+    step = view.strides[0] if view.strides != NULL else view.itemsize
+    p = <const char*>view.buf
+    values = [default] * n
+    for i in range(n):
+        above = False
+        if code in b"bhilqn":
+            if view.itemsize == 8:
+                v = (<const int64_t*>p)[0]
+            elif view.itemsize == 4:
+                v = (<const int32_t*>p)[0]
+            elif view.itemsize == 2:
+                v = (<const int16_t*>p)[0]
+            else:
+                v = (<const int8_t*>p)[0]
+        else:
+            if view.itemsize == 8:
+                u = (<const uint64_t*>p)[0]
+                above = u > <uint64_t>INT64_MAX
+                v = <int64_t>u
+            elif view.itemsize == 4:
+                v = (<const uint32_t*>p)[0]
+            elif view.itemsize == 2:
+                v = (<const uint16_t*>p)[0]
+            else:
+                v = (<const uint8_t*>p)[0]
+        p += step
+        if likely(not above and not self.flags) and look_integer(self, v, &value):
+            PyList_SetItem(values, i, owned(value))
+            continue
+        # absent, or not to be told without the object
+        key = u if above else v
+        mix_key(<PyObject*>key, &hash)
+        if look(self, <PyObject*>key, hash, &value):
+            PyList_SetItem(values, i, owned(value))
+    return values
+
+
+cdef inline bint look_integer(Cache self, int64_t v, PyObject **value) noexcept:
+    """look() for an int that is no object, among small exact ints. False: not found there."""
+    cdef uint64_t hash = mix(<uint64_t>(v if v != -1 else -2)), cell
+    cdef Segment *s = table_segment(&self.table, <uint32_t>(hash >> 32))
+    cdef uint32_t i = <uint32_t>(hash >> 32) & s.mask
+    cdef Entry *p
+    cdef int64_t w
+    while True:
+        cell = s.cells[i]
+        if cell == 0:
+            return False
+        if (cell ^ hash) >> 32 == 0:
+            p = slab_entry(&self.slab, <uint32_t>cell)
+            if p.hash == hash and long_exact(p.key) and long_compact(p.key, &w) and w == v:
+                self.hits += 1
+                policy_hit(&self.order, &self.slab, <uint32_t>cell)
+                value[0] = p.value
+                incref(value[0])
+                return True
+        i = (i + 1) & s.mask

@@ -1,0 +1,181 @@
+# What users pass: durations, bounds, weights and tags, checked and converted before any edit.
+
+# ---- arguments -------------------------------------------------------------------------------
+
+cdef int64_t duration(object value, str name) except? -1:
+    """Seconds, as a real number or a timedelta, to ns; None, inf and what exceeds 2**62 ns (146
+    years): NEVER. At least 1 ns unless 0."""
+    cdef double s
+    if value is None:
+        return NEVER
+    if isinstance(value, bool) or isinstance(value, (str, bytes, bytearray)):
+        raise TypeError(f"{name} must be a number of seconds or None, got {value!r}")
+    if PyFloat_CheckExact(value):
+        s = PyFloat_AS_DOUBLE(value)
+    else:
+        try:
+            s = value.total_seconds() if hasattr(value, "total_seconds") else float(value)
+        except TypeError:
+            raise TypeError(f"{name} must be a number of seconds or None, got {value!r}") from None
+        except OverflowError:
+            s = INFINITY if value > 0 else -INFINITY
+    if isnan(s):
+        raise ValueError(f"{name} must not be NaN, got {value!r}")
+    if s < 0:
+        raise ValueError(f"{name} must not be negative, got {value!r}")
+    if s >= 4.6e9:
+        return NEVER
+    if s == 0:
+        return 0
+    return max(<int64_t>1, <int64_t>llround(s * 1e9))
+
+
+cdef double fraction(object value, str name) except? -1:
+    cdef double x
+    if isinstance(value, (bool, str, bytes, bytearray)):
+        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}")
+    try:
+        x = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}") from None
+    if not 0.0 <= x <= 1.0:
+        raise ValueError(f"{name} must be from 0 to 1, got {value!r}")
+    return x
+
+
+cdef int64_t whole(object value, str name, str what) except? -1:
+    """An int from 0 to 2**63 - 1; anything with __index__, but no bool."""
+    cdef object i
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be {what}, got {value!r}")
+    i = value.__index__()
+    if i < 0:
+        raise ValueError(f"{name} must not be negative, got {value!r}")
+    if i > INT64_MAX:
+        raise ValueError(f"{name} must be at most 2**63 - 1, got {value!r}")
+    return i
+
+
+cdef int64_t bound_of(object maxsize) except? -1:
+    return INT64_MAX if maxsize is None else whole(maxsize, "maxsize", "an int or None")
+
+
+cdef int need_callable(object value, str name) except -1:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable or None, got {value!r}")
+    return 0
+
+
+cdef double seconds(int64_t ns) noexcept:
+    return <double>ns / 1e9
+
+
+cdef object seconds_or_none(int64_t ns):
+    return None if ns == NEVER else seconds(ns)
+
+
+# ---- options of an entry ---------------------------------------------------------------------
+
+cdef int weigh(Cache self, Options *o, object key, object value) except -1:
+    o.weight = whole(self.weigher(key, value), "the weigher's result", "an int")
+    return 0
+
+
+cdef int options(Cache self, Options *o, object key, object value, object ttl, object tti,
+                 object weight, object tags) except -1:
+    """Everything that may fail or run user code, before the probe."""
+    defaults(self, o)
+    if ttl is not UNSET:
+        o.ttl = duration(ttl, "ttl")
+    if tti is not UNSET:
+        o.tti = duration(tti, "tti")
+    if weight is not UNSET:
+        o.weight = whole(weight, "weight", "an int")
+    elif self.weigher is not None:
+        weigh(self, o, key, value)
+    if tags is not None and tags != ():
+        hold_tags(self, o, tags)
+    if o.ttl != NEVER or o.tti != NEVER:
+        time_on(self, min(o.ttl, o.tti))
+    if o.tti != NEVER:
+        self.flags |= HAS_TTI | HAS_EXTRA
+    if o.weight != 1 or o.ntags:
+        self.flags |= HAS_EXTRA
+    return 0
+
+
+cdef int hold_tags(Cache self, Options *o, object tags) except -1:
+    """The records of the tags, made where missing, each with a reference of ours; drop_tags gives
+    them back. Only names that are compared without user code: str, bytes, int."""
+    cdef object tag, number
+    cdef set names = set()
+    cdef list made
+    cdef uint32_t n = 0, r
+    if isinstance(tags, (str, bytes)):
+        raise TypeError(f"tags must be an iterable of tags, got {tags!r}")
+    for tag in tags:
+        if type(tag) not in (str, bytes, int):
+            raise TypeError(f"tags must be str, bytes or int, got {tag!r}")
+        names.add(tag)
+    if not names:
+        return 0
+    if self.marks == NULL:
+        self.tag_records = {}
+        self.marks = <Tags*>mem_alloc(&self.own_bytes, sizeof(Tags))
+        if self.marks == NULL:
+            raise MemoryError
+        tags_init(self.marks)
+    self.flags |= HAS_TAGS | HAS_EXTRA
+    o.tags = <uint32_t*>PyMem_Malloc(len(names) * sizeof(uint32_t))
+    if o.tags == NULL:
+        raise MemoryError
+    try:
+        for tag in names:
+            number = self.tag_records.get(tag)
+            if number is None:
+                if not tags_reserve_record(self.marks):
+                    raise MemoryError
+                r = tags_new_record(self.marks, <PyObject*>tag)
+                try:
+                    self.tag_records[tag] = r
+                except MemoryError:
+                    tags_drop_record(self.marks, r)
+                    raise
+            else:
+                r = number
+            self.marks.records[r].refs += 1
+            o.tags[o.ntags] = r
+            o.ntags += 1
+    except MemoryError:
+        drop_tags(self, o)
+        raise
+    o.sequence = self.marks.sequence
+    return 0
+
+
+cdef void drop_tags(Cache self, Options *o) noexcept:
+    cdef uint32_t i
+    if o.tags != NULL:
+        lock(self)
+        for i in range(o.ntags):
+            tags_unref(self.marks, o.tags[i])
+        unlock(self)
+        PyMem_Free(o.tags)
+        o.tags = NULL
+        o.ntags = 0
+        forget_tags(self)
+
+
+cdef void forget_tags(Cache self) noexcept:
+    """Tags that nothing uses any more leave the dictionary."""
+    cdef uint32_t r
+    cdef object name
+    while True:
+        lock(self)
+        r = tags_take_unused(self.marks)
+        unlock(self)
+        if r == 0:
+            return
+        name = <object>self.marks.records[r].name
+        self.tag_records.pop(name, None)
+        tags_drop_record(self.marks, r)

@@ -1,0 +1,200 @@
+# Iteration and views of Cache. None of it counts, promotes or shows the dead.
+
+cdef enum:
+    KEYS = 0
+    VALUES = 1
+    ITEMS = 2
+
+
+cdef _CacheIterator iterate(Cache cache, int kind):
+    cdef _CacheIterator it = _CacheIterator.__new__(_CacheIterator)
+    it.cache = cache
+    it.inserted = cache.inserted
+    it.kind = kind
+    return it
+
+
+@cython.final
+cdef class _CacheIterator:
+    """Walks the entries by number, so it survives any removal; a new key ends it with an error,
+    since it might lie behind."""
+    cdef Cache cache
+    cdef uint64_t inserted
+    cdef uint32_t at
+    cdef int kind
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef Cache c = self.cache
+        cdef int64_t now
+        cdef object key = None, value = None
+        cdef uint32_t e
+        if c is None:
+            raise StopIteration
+        now = time_if_any(c)
+        if c.inserted != self.inserted:
+            raise RuntimeError("a key was added to the cache during iteration")
+        lock(c)
+        e = slab_walk(&c.slab, self.at + 1)
+        while e != NIL and c.flags & MORTAL and dead(c, e, now):
+            e = slab_walk(&c.slab, e + 1)
+        if e != NIL:
+            key = <object>slab_entry(&c.slab, e).key
+            value = <object>slab_entry(&c.slab, e).value
+        unlock(c)
+        if e == NIL:
+            self.cache = None
+            raise StopIteration
+        self.at = e
+        if self.kind == KEYS:
+            return key
+        return value if self.kind == VALUES else (key, value)
+
+
+cdef class _CacheView:
+    """What the three views share."""
+    cdef readonly Cache _cache
+
+    def __init__(self, Cache cache not None):
+        self._cache = cache
+
+    def __len__(self):
+        return len(self._cache)
+
+    @property
+    def mapping(self):
+        """The cache that is viewed."""
+        return self._cache
+
+
+def _set_of(cls, iterable):
+    return set(iterable)
+
+
+cdef class _CacheSetView(_CacheView):
+    """A view that is a set, with the operators of collections.abc.Set."""
+    _from_iterable = classmethod(_set_of)
+
+    def __and__(self, other):
+        return {x for x in other if x in self}
+
+    def __rand__(self, other):
+        return {x for x in other if x in self}
+
+    def __or__(self, other):
+        return {*self, *other}
+
+    def __ror__(self, other):
+        return {*self, *other}
+
+    def __sub__(self, other):
+        return set(self) - set(other)
+
+    def __rsub__(self, other):
+        return set(other) - set(self)
+
+    def __xor__(self, other):
+        return set(self) ^ set(other)
+
+    def __rxor__(self, other):
+        return set(self) ^ set(other)
+
+    def isdisjoint(self, other, /):
+        """Whether no element is in both."""
+        return not any(x in self for x in other)
+
+    def __eq__(self, other):
+        return set(self) == set(other) if isinstance(other, _SetABC) else NotImplemented
+
+    def __lt__(self, other):
+        return set(self) < set(other) if isinstance(other, _SetABC) else NotImplemented
+
+    def __le__(self, other):
+        return set(self) <= set(other) if isinstance(other, _SetABC) else NotImplemented
+
+    def __gt__(self, other):
+        return set(self) > set(other) if isinstance(other, _SetABC) else NotImplemented
+
+    def __ge__(self, other):
+        return set(self) >= set(other) if isinstance(other, _SetABC) else NotImplemented
+
+    __hash__ = None
+
+    def __repr__(self):
+        return f"{type(self).__name__}({list(self)!r})"
+
+
+@cython.final
+cdef class CacheKeysView(_CacheSetView):
+    """The live keys of a Cache."""
+
+    def __iter__(self):
+        return iterate(self._cache, KEYS)
+
+    def __contains__(self, key):
+        return key in self._cache
+
+
+@cython.final
+cdef class CacheItemsView(_CacheSetView):
+    """The live (key, value) pairs of a Cache."""
+
+    def __iter__(self):
+        return iterate(self._cache, ITEMS)
+
+    def __contains__(self, item):
+        if not isinstance(item, tuple) or len(item) != 2:
+            return False
+        value = self._cache.peek(item[0], UNSET)
+        return value is not UNSET and (value is item[1] or value == item[1])
+
+
+@cython.final
+cdef class CacheValuesView(_CacheView):
+    """The live values of a Cache."""
+
+    def __iter__(self):
+        return iterate(self._cache, VALUES)
+
+    def __contains__(self, value):
+        return any(v is value or v == value for v in self)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({list(self)!r})"
+
+
+KeysView.register(CacheKeysView)
+ItemsView.register(CacheItemsView)
+ValuesView.register(CacheValuesView)
+MutableMapping.register(Cache)
+
+
+cdef list walk_order(Cache self, object n, bint hottest):
+    cdef int64_t now, left = INT64_MAX
+    cdef uint32_t e
+    cdef uint64_t version
+    cdef list keys
+    if n is not None:
+        left = whole(n, "n", "an int or None")
+    now = time_if_any(self)
+    while True:
+        # The list grows outside the lock, where a collection may edit the cache: then again.
+        keys = []
+        version = self.table.version
+        lock(self)
+        e = policy_hottest(&self.order) if hottest else policy_victim(&self.order)
+        while e != NIL and len(keys) < left:
+            if not (self.flags & MORTAL and dead(self, e, now)):
+                key = <object>slab_entry(&self.slab, e).key
+                unlock(self)
+                keys.append(key)
+                lock(self)
+                if self.table.version != version:
+                    break
+            e = policy_before(&self.order, &self.slab, e) if hottest else \
+                policy_after(&self.order, &self.slab, e)
+        unlock(self)
+        if self.table.version == version:
+            return keys

@@ -1,0 +1,357 @@
+/* What Cython cannot say: clocks, object layouts, the lock, slots that are patched at import.
+ *
+ * Everything here is static inline or runs once at import. No global state but the
+ * saved slots at the end. For GCC, Clang and MSVC; CPython 3.11 and newer. */
+#ifndef FASTCACHE_COMPAT_H
+#define FASTCACHE_COMPAT_H
+
+#include <Python.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef _WIN32
+#  define WIN32_LEAN_AND_MEAN
+#  include <windows.h>
+#  include <intrin.h>
+#else
+#  include <time.h>
+#  include <unistd.h>
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#  define fc_likely(x) __builtin_expect(!!(x), 1)
+#  define fc_unlikely(x) __builtin_expect(!!(x), 0)
+#  define FC_NOINLINE __attribute__((noinline))
+static inline int fc_ctz64(uint64_t x) { return __builtin_ctzll(x); }
+static inline int fc_clz64(uint64_t x) { return __builtin_clzll(x); }
+#else
+#  define fc_likely(x) (x)
+#  define fc_unlikely(x) (x)
+#  define FC_NOINLINE __declspec(noinline)
+static inline int fc_ctz64(uint64_t x) { unsigned long i; _BitScanForward64(&i, x); return (int)i; }
+static inline int fc_clz64(uint64_t x) { unsigned long i; _BitScanReverse64(&i, x); return 63 - (int)i; }
+#endif
+
+/* ---- the lock --------------------------------------------------------------------------
+ * Under the GIL the code between two calls into the interpreter is atomic, so the lock is
+ * nothing. Without the GIL it is one byte; user code never runs while it is held. */
+#ifdef Py_GIL_DISABLED
+typedef PyMutex fc_mutex;
+#  define fc_mutex_lock(m) PyMutex_Lock(m)
+#  define fc_mutex_unlock(m) PyMutex_Unlock(m)
+#  define FC_FREE_THREADED 1
+#else
+typedef char fc_mutex;
+#  define fc_mutex_lock(m) ((void)(m))
+#  define fc_mutex_unlock(m) ((void)(m))
+#  define FC_FREE_THREADED 0
+#endif
+
+/* ---- clocks, in nanoseconds ------------------------------------------------------------ */
+#ifdef _WIN32
+static inline int64_t fc_clock_precise(void) {
+    LARGE_INTEGER f, c;
+    QueryPerformanceFrequency(&f);
+    QueryPerformanceCounter(&c);
+    return (int64_t)(c.QuadPart / f.QuadPart) * 1000000000LL
+         + (int64_t)(c.QuadPart % f.QuadPart) * 1000000000LL / f.QuadPart;
+}
+/* GetTickCount64 is another time line than the performance counter, and the two may not be
+ * mixed in one cache, so Windows has the precise clock alone. */
+#  define fc_clock_coarse fc_clock_precise
+static inline int64_t fc_clock_coarse_step(void) { return 0; }
+#else
+static inline int64_t fc_clock_precise(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+#  ifdef CLOCK_MONOTONIC_COARSE
+static inline int64_t fc_clock_coarse(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+static inline int64_t fc_clock_coarse_step(void) {
+    struct timespec t;
+    if (clock_getres(CLOCK_MONOTONIC_COARSE, &t) != 0)
+        return 10000000LL;
+    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+#  else
+#    define fc_clock_coarse fc_clock_precise
+static inline int64_t fc_clock_coarse_step(void) { return 0; }
+#  endif
+#endif
+
+/* ---- exact ints --------------------------------------------------------------------------
+ * fc_long_compact: the value of an exact int of at most one digit.
+ * fc_long_wide: whether abs(value) >= 2**61 - 1, that is, whether hash() loses something. */
+#if PY_VERSION_HEX >= 0x030C0000
+static inline Py_ssize_t fc_long_ndigits(PyObject *o) {
+    return (Py_ssize_t)(((PyLongObject *)o)->long_value.lv_tag >> 3);
+}
+static inline int fc_long_negative(PyObject *o) {
+    return (((PyLongObject *)o)->long_value.lv_tag & 3) == 2;
+}
+#  define fc_long_digits(o) (((PyLongObject *)(o))->long_value.ob_digit)
+#else
+static inline Py_ssize_t fc_long_ndigits(PyObject *o) {
+    Py_ssize_t n = Py_SIZE(o);
+    return n < 0 ? -n : n;
+}
+static inline int fc_long_negative(PyObject *o) { return Py_SIZE(o) < 0; }
+#  define fc_long_digits(o) (((PyLongObject *)(o))->ob_digit)
+#endif
+
+static inline int fc_long_compact(PyObject *o, int64_t *v) {
+    /* multiplied by the sign, as CPython does: the digit of a zero need not be 0 */
+#if PY_VERSION_HEX >= 0x030C0000
+    uintptr_t tag = ((PyLongObject *)o)->long_value.lv_tag;
+    if (fc_unlikely(tag >= (2 << 3)))
+        return 0;
+    *v = (1 - (int64_t)(tag & 3)) * (int64_t)fc_long_digits(o)[0];
+#else
+    Py_ssize_t n = Py_SIZE(o);
+    if (fc_unlikely((size_t)(n + 1) > 2))
+        return 0;
+    *v = (int64_t)n * (int64_t)fc_long_digits(o)[0];
+#endif
+    return 1;
+}
+
+#if PyLong_SHIFT == 30
+static inline int fc_long_wide(PyObject *o) {
+    Py_ssize_t n = fc_long_ndigits(o);
+    digit *d;
+    if (fc_likely(n < 3))
+        return 0;
+    if (n > 3)
+        return 1;
+    d = fc_long_digits(o);
+    return d[2] > 1 || (d[0] == PyLong_MASK && d[1] == PyLong_MASK);
+}
+#else
+static inline int fc_long_wide(PyObject *o) { (void)o; return 0; }
+#endif
+
+static inline int fc_long_eq(PyObject *a, PyObject *b) {
+    Py_ssize_t n = fc_long_ndigits(a);
+    if (n != fc_long_ndigits(b) || fc_long_negative(a) != fc_long_negative(b))
+        return 0;
+    return n == 0 || memcmp(fc_long_digits(a), fc_long_digits(b), (size_t)n * sizeof(digit)) == 0;
+}
+
+/* ---- exact strings ----------------------------------------------------------------------- */
+static inline int fc_str_eq(PyObject *a, PyObject *b) {
+    Py_ssize_t n = PyUnicode_GET_LENGTH(a);
+    int kind = PyUnicode_KIND(a);
+    if (n != PyUnicode_GET_LENGTH(b) || kind != (int)PyUnicode_KIND(b))
+        return 0;
+    return memcmp(PyUnicode_DATA(a), PyUnicode_DATA(b), (size_t)n * (size_t)kind) == 0;
+}
+
+/* ---- equality without user code: 1, 0, or -1 for "ask the objects" ------------------------ */
+static inline int fc_same_exact(PyObject *a, PyObject *b) {
+    PyTypeObject *t = Py_TYPE(a);
+    if (a == b)
+        return 1;
+    if (t == Py_TYPE(b)) {
+        if (t == &PyUnicode_Type)
+            return fc_str_eq(a, b);
+        if (t == &PyLong_Type)
+            return fc_long_eq(a, b);
+        if (t == &PyBytes_Type)
+            return PyBytes_GET_SIZE(a) == PyBytes_GET_SIZE(b)
+                && memcmp(PyBytes_AS_STRING(a), PyBytes_AS_STRING(b), (size_t)PyBytes_GET_SIZE(a)) == 0;
+        if (t == &PyFloat_Type)
+            return PyFloat_AS_DOUBLE(a) == PyFloat_AS_DOUBLE(b);
+    }
+    return -1;
+}
+
+static inline int fc_same(PyObject *a, PyObject *b) {
+    int r = fc_same_exact(a, b);
+    if (fc_unlikely(r < 0) && PyTuple_CheckExact(a) && PyTuple_CheckExact(b)) {
+        Py_ssize_t i, n = PyTuple_GET_SIZE(a);
+        if (n != PyTuple_GET_SIZE(b))
+            return 0;
+        for (i = 0; i < n; i++) {
+            /* the first pair that differs decides, so a later one need not be asked */
+            int q = fc_same_exact(PyTuple_GET_ITEM(a, i), PyTuple_GET_ITEM(b, i));
+            if (q != 1)
+                return q;
+        }
+        return 1;
+    }
+    return r;
+}
+
+/* ---- hashing ------------------------------------------------------------------------------
+ * -1 with an exception set when __hash__ raised. User code runs here for other types. */
+static inline Py_hash_t fc_hash(PyObject *o) {
+    if (PyUnicode_CheckExact(o)) {
+        Py_hash_t h = ((PyASCIIObject *)o)->hash;
+        if (fc_likely(h != -1))
+            return h;
+    }
+    else if (PyLong_CheckExact(o)) {
+        int64_t v;
+        if (fc_likely(fc_long_compact(o, &v)))
+            return v == -1 ? -2 : (Py_hash_t)v;
+    }
+    return PyObject_Hash(o);
+}
+
+/* The hash of a tuple, item by item (xxHash as CPython's tupleobject.c has used it since 3.8).
+ * test at import: fc_tuple_hash_agrees(). */
+#if SIZEOF_PY_UHASH_T > 4 || SIZEOF_SIZE_T > 4
+#  define FC_XX1 ((Py_uhash_t)11400714785074694791ULL)
+#  define FC_XX2 ((Py_uhash_t)14029467366897019727ULL)
+#  define FC_XX5 ((Py_uhash_t)2870177450012600261ULL)
+#  define FC_XXROT(x) (((x) << 31) | ((x) >> 33))
+#else
+#  define FC_XX1 ((Py_uhash_t)2654435761UL)
+#  define FC_XX2 ((Py_uhash_t)2246822519UL)
+#  define FC_XX5 ((Py_uhash_t)374761393UL)
+#  define FC_XXROT(x) (((x) << 13) | ((x) >> 19))
+#endif
+static inline Py_uhash_t fc_tuple_hash_start(void) { return FC_XX5; }
+static inline Py_uhash_t fc_tuple_hash_step(Py_uhash_t acc, Py_hash_t lane) {
+    acc += (Py_uhash_t)lane * FC_XX2;
+    acc = FC_XXROT(acc);
+    return acc * FC_XX1;
+}
+static inline Py_hash_t fc_tuple_hash_end(Py_uhash_t acc, Py_ssize_t n) {
+    acc += (Py_uhash_t)n ^ (FC_XX5 ^ 3527539UL);
+    return acc == (Py_uhash_t)-1 ? 1546275796 : (Py_hash_t)acc;
+}
+
+/* ---- garbage collection -------------------------------------------------------------------- */
+static inline int fc_is_gc(PyObject *o) { return PyObject_IS_GC(o); }
+static inline int fc_decref_is_last(PyObject *o) { return Py_REFCNT(o) == 1; }
+
+/* ---- fork ------------------------------------------------------------------------------------ */
+static inline long fc_getpid(void) {
+#ifdef _WIN32
+    return (long)GetCurrentProcessId();
+#else
+    return (long)getpid();
+#endif
+}
+
+/* ---- slots patched at import -----------------------------------------------------------------
+ * Cython offers no tp_traverse/tp_clear over objects held in C arrays, no dealloc that clears
+ * weak references before the contents go and bounds its recursion, and no vectorcall. */
+typedef int (*fc_traverse_fn)(PyObject *, visitproc, void *);
+typedef void (*fc_drop_fn)(PyObject *);
+
+static fc_traverse_fn fc_contents_traverse;
+static fc_drop_fn fc_contents_drop;
+static traverseproc fc_saved_traverse;
+static inquiry fc_saved_clear;
+static destructor fc_saved_dealloc;
+static Py_ssize_t fc_weaklist_offset;
+
+static int fc_cache_traverse(PyObject *o, visitproc visit, void *arg) {
+    int r = fc_contents_traverse(o, visit, arg);
+    return r ? r : fc_saved_traverse(o, visit, arg);
+}
+static int fc_cache_clear(PyObject *o) {
+    fc_contents_drop(o);
+    return fc_saved_clear(o);
+}
+static void fc_cache_dealloc(PyObject *o) {
+    PyObject_GC_UnTrack(o);
+    Py_TRASHCAN_BEGIN(o, fc_cache_dealloc)
+    if (*(PyObject **)((char *)o + fc_weaklist_offset) != NULL)
+        PyObject_ClearWeakRefs(o);
+    fc_contents_drop(o);
+    fc_saved_dealloc(o);
+    Py_TRASHCAN_END
+}
+static void fc_patch_cache_type(PyObject *type, fc_traverse_fn traverse, fc_drop_fn drop) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    fc_contents_traverse = traverse;
+    fc_contents_drop = drop;
+    fc_saved_traverse = t->tp_traverse;
+    fc_saved_clear = t->tp_clear;
+    fc_saved_dealloc = t->tp_dealloc;
+    fc_weaklist_offset = t->tp_weaklistoffset;
+    t->tp_traverse = fc_cache_traverse;
+    t->tp_clear = fc_cache_clear;
+    t->tp_dealloc = fc_cache_dealloc;
+    PyType_Modified(t);
+}
+
+static PyObject *fc_method_get(PyObject *self, PyObject *obj, PyObject *type) {
+    (void)type;
+    if (obj == NULL || obj == Py_None) {
+        Py_INCREF(self);
+        return self;
+    }
+    return PyMethod_New(self, obj);
+}
+static void fc_patch_function_type(PyObject *type, Py_ssize_t vectorcall_offset) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    t->tp_vectorcall_offset = vectorcall_offset;
+    t->tp_call = PyVectorcall_Call;
+    t->tp_descr_get = fc_method_get;
+    t->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR;
+    PyType_Modified(t);
+}
+
+/* ---- CallKey: a tuple of its own type, so that a listing shows what was called ------------- */
+static PyTypeObject *fc_callkey_type;
+static PyObject *(*fc_callkey_repr_fn)(PyObject *);
+
+static void fc_callkey_dealloc(PyObject *o) {
+    PyTypeObject *t = Py_TYPE(o);
+    PyObject_GC_UnTrack(o);
+    Py_TRASHCAN_BEGIN(o, fc_callkey_dealloc)
+    Py_ssize_t i = PyTuple_GET_SIZE(o);
+    while (--i >= 0)
+        Py_XDECREF(PyTuple_GET_ITEM(o, i));
+    t->tp_free(o);
+    Py_DECREF(t);
+    Py_TRASHCAN_END
+}
+static PyObject *fc_callkey_repr(PyObject *o) { return fc_callkey_repr_fn(o); }
+static PyType_Slot fc_callkey_slots[] = {
+    {Py_tp_dealloc, (void *)fc_callkey_dealloc},
+    {Py_tp_repr, (void *)fc_callkey_repr},
+    {Py_tp_doc, (void *)"CallKey(iterable, /)\n--\n\n"
+        "The key under which a decorated call is cached: an immutable tuple of the arguments.\n\n"
+        "Positional arguments come first; behind a mark, keywords as name, value, ... in the\n"
+        "order of the call; with typed=True the types of all of them at the end. It equals and\n"
+        "hashes as the plain tuple of the same items."},
+    {0, NULL}
+};
+static PyType_Spec fc_callkey_spec = {
+    "fastcache.CallKey", 0, 0, Py_TPFLAGS_DEFAULT, fc_callkey_slots
+};
+static PyObject *fc_make_callkey_type(PyObject *(*repr)(PyObject *)) {
+    PyObject *bases, *t;
+    fc_callkey_repr_fn = repr;
+    bases = PyTuple_Pack(1, (PyObject *)&PyTuple_Type);
+    if (bases == NULL)
+        return NULL;
+    fc_callkey_spec.basicsize = (int)PyTuple_Type.tp_basicsize;
+    fc_callkey_spec.itemsize = (int)PyTuple_Type.tp_itemsize;
+    t = PyType_FromSpecWithBases(&fc_callkey_spec, bases);
+    Py_DECREF(bases);
+    fc_callkey_type = (PyTypeObject *)t;
+    return t;
+}
+static inline PyObject *fc_callkey_new(Py_ssize_t n) {
+    return fc_callkey_type->tp_alloc(fc_callkey_type, n);
+}
+static inline int fc_callkey_or_tuple(PyObject *o) {
+    return Py_TYPE(o) == fc_callkey_type || PyTuple_CheckExact(o);
+}
+static inline void fc_tuple_set(PyObject *t, Py_ssize_t i, PyObject *item) {
+    PyTuple_SET_ITEM(t, i, item);
+}
+
+#endif
