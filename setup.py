@@ -1,6 +1,7 @@
 """Builds the one extension module, `fastcache._core`; all metadata is in pyproject.toml.
 
 Switches in the environment:
+
 - FASTCACHE_DEBUG=1: C macro of the same name, Cython assertions, hardly any optimisation.
 - FASTCACHE_SANITIZE=address,undefined (or thread): sanitizers of GCC and Clang.
 - FASTCACHE_COVERAGE=1: gcov.
@@ -8,7 +9,7 @@ Switches in the environment:
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -22,6 +23,7 @@ CONFIGURATION = "-".join(
     word for word in ("debug" * DEBUG or "release", SANITIZE, "coverage" * COVERAGE) if word
 )
 BUILD = Path("build")
+GENERATED = BUILD / "cython" / CONFIGURATION
 DIRECTIVES = {
     "language_level": 3,
     "embedsignature": True,
@@ -30,7 +32,6 @@ DIRECTIVES = {
     **dict.fromkeys(("auto_pickle", "autotestdict", "binding"), False),
     **dict.fromkeys(("boundscheck", "initializedcheck", "wraparound"), False),
 }
-MACROS = [("FASTCACHE_DEBUG", "1") if DEBUG else ("CYTHON_WITHOUT_ASSERTIONS", "1")]
 
 
 def compiler_flags(kind: str) -> tuple[list[str], list[str]]:
@@ -51,22 +52,22 @@ class BuildExt(build_ext):
 
     def finalize_options(self) -> None:
         super().finalize_options()
+        if self.editable_mode:  # so that `build_ext --inplace` finds what `pip install -e` compiled
+            self.build_lib = str(BUILD / f"lib.{self.plat_name}-{sys.implementation.cache_tag}")
         self.build_temp = os.path.join(self.build_temp, CONFIGURATION)
 
     def build_extension(self, ext: Extension) -> None:
         from Cython.Build import cythonize
 
         # Changed switches count as a changed source: the names of the outputs do not tell them.
-        switches = BUILD / "switches"
-        if not switches.exists() or switches.read_text() != CONFIGURATION:
+        if not (switches := BUILD / "switches").exists() or switches.read_text() != CONFIGURATION:
             switches.write_text(CONFIGURATION)
-        generated = BUILD / "cython" / CONFIGURATION
         ext.sources = cythonize(
             [ext],
-            build_dir=str(generated),
+            build_dir=str(GENERATED),
             compiler_directives=DIRECTIVES,
             emit_linenums=bool(SANITIZE or COVERAGE),
-            force=newer_group(ext.depends, str(generated / "fastcache" / "_core.c")),
+            force=newer_group(ext.depends, str(GENERATED / "fastcache" / "_core.c")),
         )[0].sources
         ext.depends = [*ext.depends, str(switches)]
         ext.extra_compile_args, ext.extra_link_args = compiler_flags(self.compiler.compiler_type)
@@ -74,7 +75,7 @@ class BuildExt(build_ext):
 
 
 @contextlib.contextmanager
-def one_build_at_a_time() -> Iterator[None]:
+def one_build_at_a_time():
     """Builds of one tree share build/ and the extension beside the sources."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "lock").open("w") as lock:
@@ -90,7 +91,7 @@ CORE = Extension(
     "fastcache._core",
     ["fastcache/_core.pyx"],
     include_dirs=["fastcache/_struct"],
-    define_macros=MACROS,
+    define_macros=[("FASTCACHE_DEBUG" if DEBUG else "CYTHON_WITHOUT_ASSERTIONS", "1")],
     depends=["setup.py", *sorted(map(str, SOURCES))],
 )
 
