@@ -1,0 +1,30 @@
+"""``python -m fastcache SUBCOMMAND``. Each subcommand is imported when it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all subcommands."""
+    from fastcache._bench import cli as bench
+
+    parser = argparse.ArgumentParser(
+        prog="python -m fastcache", description="Tools around the cache library fastcache."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
+    bench.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; return the exit code (0 done, 1 could not, 2 wrong usage)."""
+    options = build_parser().parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

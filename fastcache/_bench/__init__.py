@@ -1,0 +1,12 @@
+"""The microbenchmarks behind ``python -m fastcache bench``.
+
+Layout (each module knows only those above it):
+
+- ``inputs``, ``worker``, ``heavy``: stand-alone, standard library only; they also run as scripts in
+  other interpreters and under valgrind, so they import nothing of this package.
+- ``model``: what a row, a program, a target and a result are.
+- ``subjects``: who is measured, and how each of them is spelled.
+- ``rows``: the hot-path questions; ``sizes``: size, pauses, import time and cold keys.
+- ``stats`` (numpy), ``runner`` (interleaved rounds), ``instructions`` (callgrind), ``conditions``.
+- ``table``, ``plots``, ``report``, ``progress``: what a person sees; ``cli``: the command.
+"""
