@@ -1,7 +1,6 @@
 """Builds the one extension module, `fastcache._core`; all metadata is in pyproject.toml.
 
 Switches in the environment:
-
 - FASTCACHE_DEBUG=1: C macro of the same name, Cython assertions, hardly any optimisation.
 - FASTCACHE_SANITIZE=address,undefined (or thread): sanitizers of GCC and Clang.
 - FASTCACHE_COVERAGE=1: gcov.
