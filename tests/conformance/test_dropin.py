@@ -21,9 +21,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from conformance.support import child_environment
 
 import fastcache
-from conformance.support import child_environment
 
 LIMIT = 60  # seconds
 METHOD_DESCRIPTOR = 1 << 17  # Py_TPFLAGS_METHOD_DESCRIPTOR
@@ -221,7 +221,7 @@ def test_03_keyword_order_matters(made: Made) -> None:
 def test_03_empty_keywords_are_none(made: Made) -> None:
     f = made.lru_cache()(lambda x: x)
     f(0)
-    f(0, **{})
+    f(0)
     assert f.cache_info()[:2] == (1, 1)
 
 
@@ -490,7 +490,7 @@ def test_08_call_goes_the_same_way(made: Made) -> None:
     f(1, k=2)
     assert f.__call__(1, k=2) == ((1,), {"k": 2})
     assert type(f).__call__(f, 1, k=2) == ((1,), {"k": 2})
-    assert f(*(1,), **{"k": 2}) == ((1,), {"k": 2})
+    assert f(*(1,), k=2) == ((1,), {"k": 2})
     assert functools.partial(f, 1, k=2)() == ((1,), {"k": 2})
     assert list(map(f, [1, 1])) == [((1,), {})] * 2
     assert f.cache_info()[:2] == (5, 2)
@@ -765,13 +765,19 @@ def test_cycles_through_the_wrapper_are_freed(made: Made) -> None:
     class Value:
         pass
 
-    @made.lru_cache(None)
-    def f(x: object) -> Any:
-        value = Value()
-        value.f = f  # type: ignore[attr-defined]
-        return value
+    def make() -> Any:
+        @made.lru_cache(None)
+        def f(x: object) -> Any:
+            value = Value()
+            value.f = f  # type: ignore[attr-defined]
+            return value
 
+        return f
+
+    f = make()
     refs = weakref.ref(f(1)), weakref.ref(f("a"))
+    gc.collect()
+    assert all(r() is not None for r in refs)
     del f
     gc.collect()
     assert [r() for r in refs] == [None, None]
@@ -813,3 +819,11 @@ def test_not_a_callable(made: Made) -> None:
         made.lru_cache()(5)
     with pytest.raises(TypeError):
         made.cache(5)
+
+
+@pytest.mark.parametrize("maxsize", [1, 2**31, 2**32, sys.maxsize])
+def test_maxsize_is_reported_as_given(made: Made, maxsize: int) -> None:
+    f = made.lru_cache(maxsize)(len)
+    assert f("abc") == f("abc") == 3
+    assert f.cache_info() == (1, 1, maxsize, 1)
+    assert f.cache_parameters() == {"maxsize": maxsize, "typed": False}

@@ -16,7 +16,6 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-
 from conformance.support import HERE, child_environment
 
 LIMIT = 240  # seconds; the run takes 3 to 6

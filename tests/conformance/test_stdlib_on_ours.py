@@ -14,7 +14,6 @@ import sys
 from typing import Any
 
 import pytest
-
 from conformance.support import HERE, child_environment
 
 LIMIT = 240  # seconds per run; the longest takes about 10
