@@ -385,6 +385,26 @@ def test_tag_dead_ones_are_victims_before_live_ones(policy: str) -> None:
     cache._check()
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("others", [1, 10, 60, 1000])
+def test_a_dead_one_behind_many_renewed_ones_is_the_victim(
+    policy: str, others: int, clock: FakeClock
+) -> None:
+    """Dead ones are victims before live ones, however many idle times were renewed meanwhile."""
+    cache: Cache[Any, int] = Cache(others + 1, policy=policy, tti=10, clock=clock)
+    for key in range(others):
+        cache[key] = key
+    cache["dead"] = -1
+    clock.advance(5)
+    for key in range(others):
+        cache.get(key)
+    clock.advance(5)
+    cache["new"] = 1
+    assert set(cache) == {*range(others), "new"}
+    assert cache.stats().evictions == 0 and cache.stats().expirations == 1
+    cache._check()
+
+
 def test_popitem_evict_and_order_pass_over_the_dead(clock: FakeClock) -> None:
     cache: Cache[str, int] = Cache(9, clock=clock)
     cache.set("dead", 1, ttl=1)

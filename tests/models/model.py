@@ -75,7 +75,7 @@ class Model:
             weight = self.weigher(key, value) if self.weigher else 1
         if ttl == 0 or tti == 0:
             if key in self.items:
-                self._remove(key, "expired", "expirations", late=True)
+                self._remove(key, "explicit", "removals")
         elif self.maxsize is not None and (weight > self.maxsize or self.maxsize == 0):
             if key in self.items:
                 self._remove(key, "size", "evictions")
@@ -109,7 +109,7 @@ class Model:
             return False
         ttl = self.ttl if ttl is DEFAULT else ttl
         if ttl == 0:
-            self._remove(key, "expired", "expirations", late=True)
+            self._remove(key, "explicit", "removals")
             return True
         item = self.items[key]
         item.dies = float("inf") if ttl is None else self.now + ttl

@@ -32,8 +32,8 @@ from fastcache._struct.tags cimport (
     tags_take_unused,
 )
 from fastcache._struct.wheel cimport (
-    Wheel, wheel_advance, wheel_cancel, wheel_free, wheel_init, wheel_pop, wheel_reserve,
-    wheel_schedule, wheel_settle, wheel_tick,
+    Wheel, wheel_advance, wheel_cancel, wheel_free, wheel_init, wheel_pop, wheel_schedule,
+    wheel_settle, wheel_tick,
 )
 
 CHUNK = slabs.CHUNK
@@ -370,10 +370,8 @@ cdef class TestWheel:
         return e
 
     def schedule(self, uint32_t e, int64_t deadline, int64_t now):
-        if not wheel_reserve(&self.w, deadline, now):
-            raise MemoryError
         self.slab.set_deadline(e, deadline)
-        wheel_schedule(&self.w, &self.slab.s, e, deadline)
+        wheel_schedule(&self.w, &self.slab.s, e, deadline, now)
 
     def postpone(self, uint32_t e, int64_t deadline):
         """As a hit does under time-to-idle: the entry stays in the list where it is."""
