@@ -257,6 +257,7 @@ class TestVerdict:
         judge(row, pgo=False)
         assert row.verdicts[0].result == "not judged"
         assert "functools" in row.verdicts[0].why
+        assert row.verdict == "not judged"
 
     def test_without_us_nothing_is_judged(self) -> None:
         row = Result(Row("r", "r", "g", targets=[Target("functools", 0.5)]))

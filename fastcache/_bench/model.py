@@ -138,14 +138,19 @@ class Result:
 
     @property
     def verdict(self) -> Better:
-        """`miss` if a target is missed or a rival is ahead, else `met` if anything was judged."""
+        """`miss` if a target is missed or a rival is ahead, else `met` if a target is.
+
+        A row without targets is met by being compared with a rival and not behind.
+        """
         results = [verdict.result for verdict in self.verdicts]
         if "miss" in results or self.behind:
             return "miss"
-        judged = "met" in results or any(
+        if self.verdicts:
+            return "met" if "met" in results else "not judged"
+        compared = any(
             is_rival(name) and cell.ratio is not None for name, cell in self.cells.items()
         )
-        return "met" if judged else "not judged"
+        return "met" if compared else "not judged"
 
     def best(self) -> str | None:
         """Return the subject with the lowest median, the floor and excluded ones left out."""
