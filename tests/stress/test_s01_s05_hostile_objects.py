@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 import sys
 import weakref
@@ -87,14 +88,20 @@ HARMLESS = {"len", "get", "get other hash", "iterate", "pickle", "collect", "tag
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("call", CALLS)
 def test_s01_eq_uses_the_cache(policy: str, call: str, hook: str) -> None:
-    for maxsize in (5, 8, None):
+    # Once and thrice: the lookup starts anew and must be right. Always: it must end.
+    for maxsize, times in itertools.product((5, 8, None), (1, 3, 10**6)):
         expected: Any = None
         if hook in HARMLESS:
             quiet = filled(policy, maxsize)
             expected = CALLS[call](quiet)
         cache = filled(policy, maxsize)
         Hooked.calls = 0
-        Hooked.hook = lambda cache=cache: HOOKS[hook](cache)
+
+        def act(cache: Any = cache, times: int = times) -> None:
+            if Hooked.calls <= times:
+                HOOKS[hook](cache)
+
+        Hooked.hook = act
         try:
             result = CALLS[call](cache)
         except KeyError:  # [], entry and ttl, when the hook removed the key
@@ -110,10 +117,12 @@ def test_s01_eq_uses_the_cache(policy: str, call: str, hook: str) -> None:
             if hook != "get":  # which promotes
                 assert cache.coldest() == quiet.coldest()
         for key in list(cache):
-            value = cache.peek(key)
-            assert value == (1 if isinstance(key, Hooked) and key.name == "count" else
-                             key.name if isinstance(key, Hooked) else key)  # fmt: skip
-            assert list(cache).count(key) == 1
+            name = key.name if isinstance(key, Hooked) else key
+            assert cache.peek(key) == (1 if name == "count" else name)
+            # Where each comparison replaces every entry, no lookup can end and be sure: dict
+            # does not end, the cache may hold an equal key twice, of which one is found.
+            if times < 10 or hook != "clear and refill":
+                assert list(cache).count(key) == 1
 
 
 def test_s01_eq_uses_the_cached_function() -> None:
