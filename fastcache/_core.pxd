@@ -55,6 +55,7 @@ cdef class Cache:
     cdef uint32_t flags
     cdef uint32_t loading       # loads under way, each of which a removal has to fence
     cdef fc_mutex mutex
+    cdef bint unbounded         # maxsize is None; `bound` is INT64_MAX
     cdef bint tracked           # by the cyclic collector
     cdef char clock_kind
     cdef int64_t default_ttl    # ns
@@ -86,6 +87,8 @@ cdef class Cache:
 
 cdef class CachedFunction:
     cdef vectorcallfunc vectorcall
+    cdef PyObject *store        # `cache`, borrowed, for calls
+    cdef bint plain             # a lone str or int is its own key
     cdef readonly Cache cache
     cdef object function
     cdef bint typed

@@ -32,7 +32,6 @@ from cpython.buffer cimport (
 from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
-from cpython.list cimport PyList_SetItem
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, PyObject, PyObject_Hash, PyObject_RichCompareBool, PyTypeObject
@@ -43,7 +42,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport (
     INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
 )
-from libc.string cimport memset
+from libc.string cimport memset, strlen
 
 from fastcache._struct.entry cimport LISTS, MAX_ENTRIES, NEVER, NIL, Detail, Entry, Extra, Timing, likely, unlikely
 from fastcache._struct.mem cimport mem_alloc, mem_free, mem_zeroed
@@ -54,11 +53,11 @@ from fastcache._struct.policy cimport (
 )
 from fastcache._struct.slab cimport (
     DETAIL, EXTRA, TIMING, Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
-    slab_full, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_take,
+    slab_full, slab_has_room, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_take,
     slab_timing, slab_walk,
 )
 from fastcache._struct.table cimport (
-    Segment, table_erase, table_free, table_init, table_insert, table_reserve, table_segment,
+    Segment, segment_has_room, table_erase, table_free, table_init, table_insert, table_reserve, table_segment,
 )
 from fastcache._struct.tags cimport (
     Tags, tags_attach, tags_detach, tags_drop_record, tags_free, tags_free_nodes, tags_init,
@@ -66,8 +65,8 @@ from fastcache._struct.tags cimport (
     tags_take_unused, tags_unref,
 )
 from fastcache._struct.wheel cimport (
-    LEVELS, PENDING, SOON, TimeList, Wheel, wheel_advance, wheel_cancel, wheel_free, wheel_init, wheel_pop, wheel_reserve,
-    wheel_schedule, wheel_settle,
+    LEVELS, PENDING, SOON, TimeList, Wheel, wheel_advance, wheel_cancel, wheel_free, wheel_init, wheel_pop, wheel_schedule,
+    wheel_settle,
 )
 
 import sys as _sys
@@ -98,6 +97,7 @@ cdef extern from "compat.h":
     bint tuple_exact "PyTuple_CheckExact"(PyObject*) noexcept
     int same "fc_same"(PyObject*, PyObject*) noexcept
     Py_hash_t hash_of "fc_hash"(PyObject*) except? -1
+    Py_hash_t str_hash "fc_str_hash"(PyObject*) noexcept
     bint is_gc "fc_is_gc"(PyObject*) noexcept
     object owned "(PyObject *)"(PyObject*)
     int compare "PyObject_RichCompareBool"(PyObject*, PyObject*, int) except -1
@@ -123,6 +123,8 @@ cdef extern from "compat.h":
     object make_callkey_type "fc_make_callkey_type"(PyObject* (*)(PyObject*) noexcept)
     Py_ssize_t vectorcall_nargs "PyVectorcall_NARGS"(size_t) noexcept
     PyObject* vectorcall "PyObject_Vectorcall"(PyObject*, PyObject**, size_t, PyObject*) noexcept
+    object vectorcall_of_tuple "PyVectorcall_Call"(object, object, object)
+    object PyMethod_New(object, object)
     void patch_function_type "fc_patch_function_type"(object, Py_ssize_t) noexcept
     bint PyCoro_CheckExact(object) noexcept
     void patch_cache_type "fc_patch_cache_type"(
@@ -141,6 +143,32 @@ cdef extern from *:
     const bint DEBUG "FASTCACHE_DEBUG"
     const Py_ssize_t offset_of_vectorcall "FC_VECTORCALL_OFFSET"
     const char NATIVE_ORDER "FC_NATIVE_ORDER"
+
+cdef extern from *:
+    """
+    /* Which functions are one stretch of C in their callers, and which must stay out of it: what
+     * GCC decides by size alone costs a hit a quarter of its instructions. The names are those
+     * that Cython gives; a declaration that matches none is an error, so none goes stale. */
+    struct __pyx_obj_9fastcache_5_core_Cache;
+    struct __pyx_obj_9fastcache_5_core_CachedFunction;
+    struct __pyx_t_9fastcache_5_core_Options;
+    struct __pyx_t_9fastcache_5_core_Call;
+    #define FC_CORE(name) __pyx_f_9fastcache_5_core_##name
+    #define FC_CACHE struct __pyx_obj_9fastcache_5_core_Cache *
+    #define FC_FUNCTION struct __pyx_obj_9fastcache_5_core_CachedFunction *
+    #define FC_CALL struct __pyx_t_9fastcache_5_core_Call const *
+    static FC_ALWAYS_INLINE int FC_CORE(mix_quickly)(PyObject *, uint64_t *);
+    static FC_ALWAYS_INLINE int FC_CORE(probe)(FC_CACHE, PyObject *, uint64_t, uint32_t *);
+    static FC_ALWAYS_INLINE int FC_CORE(probe_args)(FC_CACHE, PyObject **, Py_ssize_t, uint64_t, uint32_t *);
+    static FC_ALWAYS_INLINE int FC_CORE(take_hit)(FC_CACHE, uint32_t, int64_t, PyObject **);
+    static FC_ALWAYS_INLINE int FC_CORE(look_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject **);
+    static FC_ALWAYS_INLINE int FC_CORE(put_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject *, int);
+    static FC_NOINLINE int FC_CORE(mix_key)(PyObject *, uint64_t *);
+    static FC_NOINLINE int FC_CORE(look)(FC_CACHE, PyObject *, uint64_t, PyObject **);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_shape)(FC_FUNCTION, PyObject **, size_t, PyObject *);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_args)(FC_FUNCTION, PyObject **, size_t);
+    static FC_NOINLINE PyObject *FC_CORE(call_through)(FC_FUNCTION, FC_CALL, PyObject **, size_t, PyObject *, PyObject *, uint64_t);
+    """
 
 cdef enum:
     BIN = 16                    # removals gathered before user code gets to see them
@@ -214,7 +242,7 @@ cdef inline uint64_t mix_digits(const uint32_t *digits, Py_ssize_t n, bint negat
     return mix(h)
 
 
-cdef inline int mix_key(PyObject *key, uint64_t *hash) except -1:
+cdef int mix_key(PyObject *key, uint64_t *hash) except -1:
     """The mixed hash of a key. Ints of which hash() loses something (k * (2**61 - 1) all hash to
     0) are hashed by their digits; find_wide keeps them equal to floats and Decimals."""
     cdef Py_hash_t h
@@ -251,9 +279,9 @@ if DEBUG:
     _live = _WeakSet()
 
 
-def _live_caches():
-    """All caches that exist, in a debug build; elsewhere an empty list."""
-    return list(_live) if DEBUG else []
+    def _live_caches():
+        """All caches that exist; only in debug builds."""
+        return list(_live)
 
 
 include "_core_options.pxi"
@@ -519,9 +547,10 @@ cdef void poll(Cache self, int64_t now) noexcept:
 
 
 cdef uint32_t victim(Cache self, int64_t now, uint32_t spared, int *cause) noexcept:
-    """The entry to evict: a dead one before a live one, never `spared`; NIL if there is no other."""
+    """The entry to evict: a dead one before a live one, never `spared`; NIL if there is no other.
+    Looks past at most 1,000 entries whose deadline has moved away since they were scheduled."""
     cdef uint32_t e
-    cdef int steps = BIN
+    cdef int steps = 1000
     if self.flags & HAS_TIME and now >= self.wheel.due:
         wheel_advance(self.wheel, &self.slab, now)
         e = wheel_pop(self.wheel, &self.slab, now, &steps)
@@ -639,7 +668,7 @@ cdef void unraisable(object error, object where) noexcept:
 
 # ---- look up ---------------------------------------------------------------------------------
 
-cdef inline int look(Cache self, PyObject *key, uint64_t hash, PyObject **value) except -1:
+cdef int look(Cache self, PyObject *key, uint64_t hash, PyObject **value) except -1:
     """1: a hit, counted and promoted; *value is a new reference. 0: a miss, counted."""
     cdef int64_t now
     cdef uint32_t e
@@ -733,9 +762,9 @@ cdef inline void defaults(Cache self, Options *o) noexcept:
     o.cost = -1.0
 
 
-cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t old, int64_t deadline,
-                  int64_t now) noexcept:
-    """Make sure that write() succeeds. False: no memory, nothing changed that a user could see."""
+cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t old,
+                  int64_t deadline) noexcept:
+    """Make sure that the stores of put() succeed. False: no memory, nothing changed that a user could see."""
     cdef uint32_t e = old
     if old == NIL:
         if not (slab_reserve(&self.slab) and table_reserve(&self.table, <uint32_t>(hash >> 32))
@@ -746,8 +775,7 @@ cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t
             self.wide_filter = <uint32_t*>mem_zeroed(&self.own_bytes, WIDE_FILTER * sizeof(uint32_t))
             if self.wide_filter == NULL:
                 return False
-    if deadline != NEVER and not (slab_need(&self.slab, e, TIMING)
-                                  and wheel_reserve(self.wheel, deadline, now)):
+    if deadline != NEVER and not slab_need(&self.slab, e, TIMING):
         return False
     if (o.weight != 1 or o.tti != NEVER or o.ntags) and not slab_need(&self.slab, e, EXTRA):
         return False
@@ -756,8 +784,8 @@ cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t
     return not self.flags & HAS_DETAIL or slab_need(&self.slab, e, DETAIL)
 
 
-cdef inline void set_deadline(Cache self, uint32_t e, int64_t deadline) noexcept:
-    """Only after reserve, or wheel_reserve and slab_need."""
+cdef inline void set_deadline(Cache self, uint32_t e, int64_t deadline, int64_t now) noexcept:
+    """Only after slab_need."""
     cdef Timing *t = slab_timing(&self.slab, e)
     if t == NULL:
         return                      # its chunk knows of no deadlines, and this is none
@@ -768,7 +796,7 @@ cdef inline void set_deadline(Cache self, uint32_t e, int64_t deadline) noexcept
         wheel_cancel(self.wheel, &self.slab, e)
     t.deadline = deadline
     if deadline != NEVER:
-        wheel_schedule(self.wheel, &self.slab, e, deadline)
+        wheel_schedule(self.wheel, &self.slab, e, deadline, now)
 
 
 cdef void write_extras(Cache self, uint32_t e, Options *o, int64_t deadline, int64_t hard,
@@ -778,7 +806,7 @@ cdef void write_extras(Cache self, uint32_t e, Options *o, int64_t deadline, int
     cdef Detail *d
     cdef uint32_t i
     if self.flags & HAS_TIME and slab_side(&self.slab, e, TIMING) != NULL:
-        set_deadline(self, e, deadline)
+        set_deadline(self, e, deadline, now)
     if self.flags & HAS_EXTRA:
         x = slab_extra(&self.slab, e)
         if x != NULL:
@@ -833,6 +861,10 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
                 remove(self, e, SIZE if o.weight > self.bound else EXPLICIT, &bin)
             break
         old_weight = weight_of(self, e) if e != NIL else 0
+        if unlikely(self.unbounded and self.total - old_weight > INT64_MAX - o.weight):
+            unlock(self)
+            settle(self, &bin)
+            raise OverflowError("the weights of a cache must add up to at most 2**63 - 1")
         while self.total - old_weight > self.bound - o.weight and bin.n < BIN - 1:
             loser = victim(self, now, e, &cause)
             remove(self, loser, cause, &bin)
@@ -846,7 +878,7 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
             unlock(self)
             settle(self, &bin)
             raise OverflowError(f"a cache holds at most {MAX_ENTRIES} entries")
-        if unlikely(not reserve(self, key, hash, o, e, deadline, now)):
+        if unlikely(not reserve(self, key, hash, o, e, deadline)):
             unlock(self)
             settle(self, &bin)
             raise MemoryError
@@ -893,6 +925,7 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
     return result
 
 
+include "_core_fast.pxi"
 include "_core_whole.pxi"
 include "_core_flights.pxi"
 include "_core_ops.pxi"
@@ -951,6 +984,7 @@ cdef class Cache:
         self.order.kind = kind
         self.slab.with_aux = policy_wants_aux(kind)
         self.bound = bound
+        self.unbounded = maxsize is None
         self.default_ttl = ttl_ns
         self.default_tti = tti_ns
         self.jitter = shorten
@@ -990,8 +1024,10 @@ cdef class Cache:
         """The value of key, or default. Counts a hit or a miss; a hit is an access. O(1)."""
         cdef uint64_t hash
         cdef PyObject *value
-        mix_key(<PyObject*>key, &hash)
-        if look(self, <PyObject*>key, hash, &value):
+        cdef int r
+        mix_quickly(<PyObject*>key, &hash)
+        r = look_quickly(self, <PyObject*>key, hash, &value)
+        if likely(r == HIT) or (r != MISS and look(self, <PyObject*>key, hash, &value)):
             return owned(value)
         return default
 
@@ -999,8 +1035,10 @@ cdef class Cache:
         """The value of key; KeyError, or what a subclass's __missing__ returns. O(1)."""
         cdef uint64_t hash
         cdef PyObject *value
-        mix_key(<PyObject*>key, &hash)
-        if look(self, <PyObject*>key, hash, &value):
+        cdef int r
+        mix_quickly(<PyObject*>key, &hash)
+        r = look_quickly(self, <PyObject*>key, hash, &value)
+        if likely(r == HIT) or (r != MISS and look(self, <PyObject*>key, hash, &value)):
             return owned(value)
         if type(self) is not Cache:
             missing = getattr(type(self), "__missing__", None)
@@ -1068,7 +1106,10 @@ cdef class Cache:
         """Store with the cache's defaults. O(1)."""
         cdef uint64_t hash
         cdef Options o
-        mix_key(<PyObject*>key, &hash)
+        mix_quickly(<PyObject*>key, &hash)
+        if likely(not self.loading) and \
+                put_quickly(self, <PyObject*>key, hash, <PyObject*>value, SET) != UNSURE:
+            return
         defaults(self, &o)
         if unlikely(self.weigher is not None):
             weigh(self, &o, key, value)
@@ -1088,6 +1129,7 @@ cdef class Cache:
 
     def set_many(self, mapping, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
         """set() for each pair of a mapping or an iterable of pairs. O(len(mapping))."""
+        tags = tags_given(tags)     # an iterator would serve the first pair only
         for key, value in pairs_of(mapping):
             store(self, key, value, ttl, tti, weight, tags, SET)
 
@@ -1109,7 +1151,7 @@ cdef class Cache:
             if store(self, key, default, UNSET, UNSET, UNSET, (), ADD) or key not in self:
                 return default
 
-    def incr(self, key, delta=1, /, initial=0):
+    def incr(self, key, /, delta=1, initial=0):
         """Add delta to the number stored under key, atomically, and return the result; absent
         gives initial + delta. ttl and tags stay. TypeError unless all are int or float. O(1)."""
         return increment(self, key, delta, initial)
@@ -1163,14 +1205,13 @@ cdef class Cache:
         for each tag, whatever the number of entries; their memory returns a little with each
         later call."""
         for tag in tags:
-            if type(tag) not in (str, bytes, int):
-                raise TypeError(f"tags must be str, bytes or int, got {tag!r}")
+            check_tag(tag)
         if self.tag_records is not None:
             invalidate_tags(self, tags)
 
     def expire(self, limit=None):
-        """Remove what has expired (at most limit entries) and return it as a list of (key, value).
-        O(n)."""
+        """Remove what is dead, by time or by tag (at most limit entries), and return it as a list of
+        (key, value). O(n)."""
         return expire(self, limit)
 
     def evict(self, n=1, /):
@@ -1178,7 +1219,7 @@ cdef class Cache:
         cdef int64_t left = whole(n, "n", "an int")
         cdef int64_t evicted = 0
         cdef int64_t now = time_if_any(self)
-        while evicted < left and shed(self, now, -1):
+        while evicted < left and shed(self, now, -1, False):
             evicted += 1
         return evicted
 
@@ -1186,9 +1227,9 @@ cdef class Cache:
         """Change maxsize; what no longer fits is evicted. O(evicted)."""
         cdef int64_t bound = bound_of(maxsize)
         cdef int64_t now = time_if_any(self)
-        self.bound = bound
-        while shed(self, now, bound):
+        while shed(self, now, bound, True):
             pass
+        self.unbounded = maxsize is None
 
     def get_or_set(self, key, factory, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
         """The value of key; if absent, that of factory(), stored with options as in set.
@@ -1199,6 +1240,8 @@ cdef class Cache:
         for one who waits for it, is computed through. An async factory is a TypeError. O(1)."""
         cdef uint64_t hash
         cdef PyObject *value
+        if ttl is not UNSET or tti is not UNSET or weight is not UNSET or tags:
+            check_options(ttl, tti, weight, tags)
         mix_key(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
             return owned(value)
@@ -1237,6 +1280,7 @@ cdef class Cache:
         return dict(self.items()) == dict(other.items())
 
     __hash__ = None
+    __reversed__ = None
 
     def __repr__(self):
         parts = [f"maxsize={self.maxsize!r}", f"policy={self.policy!r}", f"len={self.count}"]
@@ -1248,7 +1292,8 @@ cdef class Cache:
             parts.append(f"name={self.name!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
-    def __class_getitem__(cls, item):
+    @classmethod
+    def __class_getitem__(cls, item, /):
         return _GenericAlias(cls, item)
 
     # ---- what it is ----------------------------------------------------------------------
@@ -1279,7 +1324,7 @@ cdef class Cache:
     @property
     def maxsize(self):
         """The bound on len, or on weight; None: unbounded."""
-        return None if self.bound == INT64_MAX else self.bound
+        return None if self.unbounded else self.bound
 
     @property
     def weight(self):

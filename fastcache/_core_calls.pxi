@@ -22,6 +22,7 @@ cdef class _KeywordMark:
 
 _KEYWORDS = _KeywordMark()
 cdef object MARK = _KEYWORDS
+cdef Py_hash_t MARK_HASH = hash(MARK)
 
 
 cdef PyObject* callkey_repr(PyObject *key) noexcept:
@@ -62,44 +63,68 @@ cdef inline PyObject* call_item(const Call *c, Py_ssize_t i) noexcept:
     return <PyObject*>type_of(c.args[i])
 
 
-cdef inline int call_hash(const Call *c, uint64_t *hash) except -1:
+cdef int call_hash(const Call *c, uint64_t *hash) except -1:
     """What mix_key gives for the CallKey. User code runs in __hash__."""
     cdef Py_uhash_t acc = tuple_hash_start()
-    cdef Py_ssize_t i, n = c.nargs
+    cdef Py_ssize_t i
     cdef Py_hash_t h
-    for i in range(n):
+    for i in range(c.nargs):
         h = hash_of(c.args[i])
         if unlikely(h == -1):
             return -1
         acc = tuple_hash_step(acc, h)
-    if c.nkw or c.typed:
-        n = call_size(c)
-        for i in range(c.nargs, n):
-            h = hash_of(call_item(c, i))
+    if c.nkw:
+        acc = tuple_hash_step(acc, MARK_HASH)
+        for i in range(c.nkw):
+            h = hash_of(tuple_item(c.names, i))
             if unlikely(h == -1):
                 return -1
             acc = tuple_hash_step(acc, h)
-    hash[0] = mix(<uint64_t>tuple_hash_end(acc, n))
+            h = hash_of(c.args[c.nargs + i])
+            if unlikely(h == -1):
+                return -1
+            acc = tuple_hash_step(acc, h)
+    if c.typed:
+        for i in range(c.nargs + c.nkw):
+            h = hash_of(<PyObject*>type_of(c.args[i]))
+            if unlikely(h == -1):
+                return -1
+            acc = tuple_hash_step(acc, h)
+    hash[0] = mix(<uint64_t>tuple_hash_end(acc, call_size(c)))
     return 0
 
 
-cdef inline int call_same(const Call *c, PyObject *key, Py_ssize_t n) noexcept:
+cdef inline int same_item(PyObject *a, PyObject *b) noexcept:
+    return 1 if likely(a == b) else same(a, b)
+
+
+cdef int call_same(const Call *c, PyObject *key) noexcept:
     """Whether the CallKey would equal `key`: 1, 0, or -1 for "ask the objects"."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, j = c.nargs
     cdef int r
     if not callkey_or_tuple(key):
         return -1
-    if tuple_size(key) != n:
+    if tuple_size(key) != call_size(c):
         return 0
     for i in range(c.nargs):
-        if tuple_item(key, i) != c.args[i]:
-            r = same_exact(tuple_item(key, i), c.args[i])
-            if r != 1:
-                return r
-    for i in range(c.nargs, n):
-        r = same_exact(tuple_item(key, i), call_item(c, i))
+        r = same_item(tuple_item(key, i), c.args[i])
         if r != 1:
             return r
+    if c.nkw:
+        if tuple_item(key, j) != <PyObject*>MARK:
+            return 0
+        for i in range(c.nkw):
+            r = same_item(tuple_item(key, j + 1), tuple_item(c.names, i))
+            if r == 1:
+                r = same_item(tuple_item(key, j + 2), c.args[c.nargs + i])
+            if r != 1:
+                return r
+            j += 2
+        j += 1
+    if c.typed:
+        for i in range(c.nargs + c.nkw):
+            if tuple_item(key, j + i) != <PyObject*>type_of(c.args[i]):
+                return 0
     return 1
 
 
@@ -130,7 +155,6 @@ cdef uint32_t find_call(Cache self, const Call *c, uint64_t hash) except? 0xFFFF
     cdef uint64_t cell
     cdef Entry *p
     cdef int r
-    cdef Py_ssize_t n = call_size(c)
     while True:
         cell = s.cells[i]
         if cell == 0:
@@ -138,7 +162,7 @@ cdef uint32_t find_call(Cache self, const Call *c, uint64_t hash) except? 0xFFFF
         if (cell ^ hash) >> 32 == 0:
             p = slab_entry(&self.slab, <uint32_t>cell)
             if likely(p.hash == hash):
-                r = call_same(c, p.key, n)
+                r = call_same(c, p.key)
                 if likely(r == 1):
                     return <uint32_t>cell
                 if r < 0:
@@ -158,10 +182,9 @@ cdef inline int look_call(Cache self, const Call *c, uint64_t hash, PyObject **v
     return look_found(self, e, now, value)
 
 
-cdef inline bint lone(const Call *c) noexcept:
-    """Whether the only argument is its own key."""
-    return c.nargs == 1 and c.nkw == 0 and not c.typed and \
-        (str_exact(c.args[0]) or long_exact(c.args[0]))
+cdef inline bint own_key(PyObject *arg) noexcept:
+    """Whether an argument that comes alone is its own key."""
+    return str_exact(arg) or long_exact(arg)
 
 
 cdef PyObject* call(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) except NULL:
@@ -170,56 +193,137 @@ cdef PyObject* call(PyObject *function, PyObject **args, size_t nargsf, PyObject
 
 cdef inline PyObject* call_cached(CachedFunction self, PyObject **args, size_t nargsf,
                                   PyObject *names) except NULL:
+    cdef uint64_t hash
+    cdef PyObject *value
+    cdef int r
+    if unlikely(not self.plain) or names != NULL:
+        return call_of_shape(self, args, nargsf, names)
+    if vectorcall_nargs(nargsf) != 1 or not own_key(args[0]):
+        return call_of_args(self, args, nargsf)
+    mix_quickly(args[0], &hash)
+    r = look_quickly(<Cache>self.store, args[0], hash, &value)
+    if likely(r == HIT) or (r != MISS and look(<Cache>self.store, args[0], hash, &value)):
+        return value
+    return call_through(self, NULL, args, nargsf, NULL, args[0], hash)
+
+
+cdef PyObject* call_of_args(CachedFunction self, PyObject **args, size_t nargsf) except NULL:
+    """A call with positional arguments only, untyped: the tuple of them is the key."""
+    cdef Cache cache = <Cache>self.store
+    cdef Py_ssize_t i, n = vectorcall_nargs(nargsf)
+    cdef Py_uhash_t acc = tuple_hash_start()
+    cdef Py_hash_t h
+    cdef uint64_t hash
+    cdef uint32_t e = NIL
+    cdef int64_t now = 0
+    cdef PyObject *value
+    cdef int r = UNSURE
+    cdef Call c
+    for i in range(n):
+        h = hash_of(args[i])
+        if unlikely(h == -1):
+            return NULL
+        acc = tuple_hash_step(acc, h)
+    hash = mix(<uint64_t>tuple_hash_end(acc, n))
+    if likely(quick_time(cache, &now)):
+        lock(cache)
+        r = probe_args(cache, args, n, hash, &e)
+        if likely(r == HIT):
+            r = take_hit(cache, e, now, &value)
+        elif r == MISS:
+            cache.misses += 1
+        unlock(cache)
+        if likely(r == HIT):
+            return value
+    c.args = args
+    c.nargs = n
+    c.names = NULL
+    c.nkw = 0
+    c.typed = False
+    if r != MISS and look_call(cache, &c, hash, &value):
+        return value
+    return call_through(self, &c, args, nargsf, NULL, NULL, hash)
+
+
+cdef inline int probe_args(Cache self, PyObject **args, Py_ssize_t n, uint64_t hash, uint32_t *found) noexcept:
+    """probe() for the tuple of n arguments. Locked."""
+    cdef Segment *s = table_segment(&self.table, <uint32_t>(hash >> 32))
+    cdef uint32_t i = <uint32_t>(hash >> 32) & s.mask
+    cdef uint64_t cell
+    cdef Entry *p
+    cdef Py_ssize_t j
+    while True:
+        cell = s.cells[i]
+        if cell == 0:
+            return MISS
+        if (cell ^ hash) >> 32 == 0:
+            p = slab_entry(&self.slab, <uint32_t>cell)
+            if likely(p.hash == hash):
+                if unlikely(not callkey_or_tuple(p.key) or tuple_size(p.key) != n):
+                    return UNSURE
+                for j in range(n):
+                    if same_item(tuple_item(p.key, j), args[j]) != 1:
+                        return UNSURE
+                found[0] = <uint32_t>cell
+                return HIT
+        i = (i + 1) & s.mask
+
+
+cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf,
+                             PyObject *names) except NULL:
+    """A call with keywords or types in its key, or of a function that keeps nothing."""
     cdef Call c
     cdef uint64_t hash
     cdef PyObject *value
-    cdef PyObject *key
+    if unlikely(self.off):
+        (<Cache>self.store).misses += 1
+        return vectorcall(<PyObject*>self.function, args, nargsf, names)
     c.args = args
     c.nargs = vectorcall_nargs(nargsf)
     c.names = names
     c.nkw = tuple_size(names) if names != NULL else 0
     c.typed = self.typed
-    if lone(&c):
-        if likely(not self.off):
-            mix_key(args[0], &hash)
-            if likely(look(self.cache, args[0], hash, &value)):
-                return value
-            return call_through(self, &c, <object>args[0], hash, nargsf)
-    elif likely(not self.off):
-        call_hash(&c, &hash)
-        if likely(look_call(self.cache, &c, hash, &value)):
-            return value
-        return call_through(self, &c, None, hash, nargsf)
-    self.cache.misses += 1
-    return vectorcall(<PyObject*>self.function, args, nargsf, names)
+    if unlikely(not c.nkw and not c.typed):
+        return call_of_args(self, args, nargsf)
+    call_hash(&c, &hash)
+    if likely(look_call(<Cache>self.store, &c, hash, &value)):
+        return value
+    return call_through(self, &c, args, nargsf, names, NULL, hash)
 
 
-cdef PyObject* call_through(CachedFunction self, const Call *c, object key, uint64_t hash,
-                            size_t nargsf) except NULL:
-    """A miss: call the function, store what it returns."""
-    cdef Cache cache = self.cache
-    cdef Options o
+cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args, size_t nargsf,
+                            PyObject *names, PyObject *own, uint64_t hash) except NULL:
+    """A miss: call the function, store what it returns. Without a Call, `own` is the key."""
+    cdef Cache cache = <Cache>self.store
     cdef PyObject *value
-    cdef bint is_key = key is not None
-    if not is_key:
-        key = call_key(c)
-    defaults(cache, &o)
-    o.load = True
-    o.since = cache.fenced_at
+    cdef object key = call_key(c) if c != NULL else <object>own
+    cdef uint64_t since = cache.fenced_at
+    # As functools does: the first to store wins in a bounded cache, the last in an unbounded.
+    cdef int mode = SET if cache.unbounded else ADD
     cache.loading += 1
-    value = vectorcall(<PyObject*>self.function, c.args, nargsf, c.names)
+    value = vectorcall(<PyObject*>self.function, args, nargsf, names)
     if cache.loading:
         cache.loading -= 1
     if value == NULL:
         return NULL
+    if unlikely(cache.fenced_at != since) or \
+            put_quickly(cache, <PyObject*>key, hash, value, mode) == UNSURE:
+        put_loaded(cache, key, hash, value, since, mode)
+    return value
+
+
+cdef int put_loaded(Cache cache, object key, uint64_t hash, PyObject *value, uint64_t since,
+                    int mode) except -1:
+    cdef Options o
+    defaults(cache, &o)
+    o.load = True
+    o.since = since
     try:
-        # As functools does: the first to store wins in a bounded cache, the last in an unbounded.
-        put(cache, <PyObject*>key, hash, value, &o, time_if_any(cache),
-            SET if cache.bound == INT64_MAX else ADD)
+        put(cache, <PyObject*>key, hash, value, &o, time_if_any(cache), mode)
     except:
         decref(value)
         raise
-    return value
+    return 0
 
 
 @cython.final
@@ -237,9 +341,11 @@ cdef class CachedFunction:
         self.vectorcall = <vectorcallfunc><void*>call
         self.function = function
         self.cache = c
+        self.store = <PyObject*>c
         self.typed = bool(typed)
         self.shown_maxsize = c.maxsize if maxsize is UNSET else maxsize
         self.off = c.bound == 0
+        self.plain = not self.typed and not self.off
 
     def cache_info(self):
         """Hits, misses, maxsize and currsize, as a CacheInfo."""
@@ -266,6 +372,13 @@ cdef class CachedFunction:
         """Forget the result of this call; True if there was one. A call under way with these
         arguments is not stored either."""
         return self.cache.delete(self.cache_key(*args, **kwargs))
+
+    def __call__(self, /, *args, **kwargs):
+        """Call the function, or return what it returned to an equal call before."""
+        return vectorcall_of_tuple(self, args, kwargs)
+
+    def __get__(self, instance, owner):
+        return self if instance is None else PyMethod_New(self, instance)
 
     def __reduce__(self):
         return self.__qualname__

@@ -81,7 +81,7 @@ cdef int check(Cache self) except -1:
         # the wheel's lists have each scheduled entry once
         if self.wheel != NULL:
             listed = check_list(self, &self.wheel.pending, PENDING) + check_list(self, &self.wheel.soon, SOON)
-            for d in range(LEVELS):
+            for d in range(<size_t>LEVELS):
                 for i in range(64):
                     if self.wheel.levels[d] != NULL:
                         must((self.wheel.levels[d][i].head != NIL) == ((self.wheel.used[d] >> i) & 1),

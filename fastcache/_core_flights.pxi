@@ -67,13 +67,13 @@ cdef unsigned long generation = 1
 cdef object _ancestry = PyContextVar_New("fastcache_flights", NULL)
 cdef dict _led = {}         # thread -> [Flight, ...] that it leads now, over all caches
 cdef dict _waits = {}       # waiting call (an object) -> (ancestors, Flight)
-cdef object _graph = _allocate_lock()       # over _led and _waits; no user code under it
+cdef fc_mutex graph_mutex   # over _led and _waits; no user code under it
 
 
 def _after_fork_in_child():
-    global generation, _graph
+    global generation
     generation += 1
-    _graph = _allocate_lock()
+    memset(&graph_mutex, 0, sizeof(graph_mutex))
     _led.clear()
     _waits.clear()
 
@@ -213,13 +213,6 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object factory
         raise TypeError(f"factory must be callable, got {factory!r}")
     if is_async(factory):
         raise TypeError(f"factory must not be async, got {factory!r}")
-    # bad options raise before the factory runs
-    if ttl is not UNSET:
-        duration(ttl, "ttl")
-    if tti is not UNSET:
-        duration(tti, "tti")
-    if weight is not UNSET:
-        whole(weight, "weight", "an int")
     while True:
         flight = flight_of(self, key, hash)
         if flight is None:
@@ -234,10 +227,13 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object factory
             return lead(self, flight, factory, ttl, tti, weight, tags)
         mine = ancestors()
         token = object()
-        with _graph:
+        mutex_lock(&graph_mutex)
+        try:
             circle = would_circle(mine, flight)
             if not circle:
                 _waits[token] = (mine, flight)
+        finally:
+            mutex_unlock(&graph_mutex)
         if circle:
             return call_factory(factory)
         try:
@@ -252,8 +248,9 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object factory
             else:
                 flight.landing.release()
         finally:
-            with _graph:
-                _waits.pop(token, None)
+            mutex_lock(&graph_mutex)
+            _waits.pop(token, None)
+            mutex_unlock(&graph_mutex)
         if flight.state == LANDED:
             return flight.value
         if flight.state == FAILED:
@@ -289,15 +286,20 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
     defaults(self, &o)
     try:
         # the tags are held from before the load starts, so that no invalidation is missed
-        if tags is not None and tags != ():
+        if not (type(tags) is tuple and not tags):
             hold_tags(self, &o, tags)
         flight.tags = o.tags
         flight.ntags = o.ntags
+        # it may have landed between this caller's look and its registration
+        value = self.peek(flight.key, UNSET)
+        if value is not UNSET:
+            flight.value = value
+            flight.state = LANDED
+            return value
         PyContextVar_Get(_ancestry, NULL, &chain)
         if chain != NULL:
             parents = owned(chain)
-        with _graph:
-            _led.setdefault(me, []).append(flight)
+        join(me, flight)
         token = PyContextVar_Set(_ancestry, parents + (flight,))
         self.loading += 1
         started = clock_precise()
@@ -313,8 +315,7 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
             if self.loading:
                 self.loading -= 1
             PyContextVar_Reset(_ancestry, token)
-            with _graph:
-                leave(me, flight)
+            leave(me, flight)
         store_loaded(self, flight, &o, value, ttl, tti, weight)
         flight.value = value
         flight.state = LANDED
@@ -336,13 +337,27 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
         flight.landing.release()
 
 
+cdef int join(object me, Flight flight) except -1:
+    mutex_lock(&graph_mutex)
+    try:
+        _led.setdefault(me, []).append(flight)
+    finally:
+        mutex_unlock(&graph_mutex)
+    return 0
+
+
 cdef int leave(object me, Flight flight) except -1:
-    cdef list own = _led.get(me)
-    if own is not None:
-        if flight in own:
-            own.remove(flight)
-        if not own:
-            _led.pop(me, None)
+    cdef list own
+    mutex_lock(&graph_mutex)
+    try:
+        own = _led.get(me)
+        if own is not None:
+            if flight in own:
+                own.remove(flight)
+            if not own:
+                _led.pop(me, None)
+    finally:
+        mutex_unlock(&graph_mutex)
     return 0
 
 

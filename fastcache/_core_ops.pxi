@@ -60,8 +60,9 @@ cdef bint discard(Cache self, object key) except -1:
     return take(self, key, NULL) != 0
 
 
-cdef bint shed(Cache self, int64_t now, int64_t bound) except -1:
-    """Evict the next victim if the weight is over bound. False: it was not, or there is none."""
+cdef bint shed(Cache self, int64_t now, int64_t bound, bint resizing) except -1:
+    """Evict the next victim if the weight is over bound. False: it was not, or there is none. When
+    resizing, the cache's bound comes down with its weight: whoever looks in between sees it kept."""
     cdef Bin bin
     cdef uint32_t e = NIL
     cdef int cause
@@ -70,6 +71,8 @@ cdef bint shed(Cache self, int64_t now, int64_t bound) except -1:
     if self.total > bound and self.count:
         e = victim(self, now, NIL, &cause)
         remove(self, e, cause, &bin)
+    if resizing:
+        self.bound = max(bound, self.total)
     unlock(self)
     settle(self, &bin)
     return e != NIL
@@ -113,14 +116,14 @@ cdef list expire(Cache self, object limit):
     cdef list pairs = []
     if limit is not None:
         left = whole(limit, "limit", "an int or None")
-    if not self.flags & HAS_TIME:
+    if not self.flags & MORTAL:
         return pairs
-    now = time_of(self)
+    now = time_if_any(self)
     while left > 0:
         bin.n = 0
         lock(self)
         e = slab_walk(&self.slab, e + 1)
-        while e != NIL and not lapsed(self, e, now):
+        while e != NIL and not dead(self, e, now):
             e = slab_walk(&self.slab, e + 1)
         if e == NIL:
             unlock(self)
@@ -129,7 +132,7 @@ cdef list expire(Cache self, object limit):
         value = slab_entry(&self.slab, e).value
         incref(key)
         incref(value)
-        remove(self, e, EXPIRED, &bin)
+        remove(self, e, cause_of_death(self, e, now), &bin)
         unlock(self)
         settle(self, &bin)
         pairs.append((owned(key), owned(value)))
@@ -168,13 +171,12 @@ cdef bint touch(Cache self, object key, object ttl) except -1:
     x = slab_extra(&self.slab, e)
     hard = lifetime_from(self, now, o.ttl)
     deadline = hard if x == NULL or x.idle == NEVER else min(hard, later(self, now, x.idle))
-    if deadline != NEVER and not (slab_need(&self.slab, e, TIMING)
-                                  and wheel_reserve(self.wheel, deadline, now)):
+    if deadline != NEVER and not slab_need(&self.slab, e, TIMING):
         unlock(self)
         raise MemoryError
     if x != NULL:
         x.hard = hard
-    set_deadline(self, e, deadline)
+    set_deadline(self, e, deadline, now)
     unlock(self)
     return True
 
@@ -260,21 +262,28 @@ cdef list get_many(Cache self, object keys, object default):
     cdef PyObject *value
     cdef Py_buffer view
     cdef Py_ssize_t i, n
+    cdef int r
     if type(keys) is not list and type(keys) is not tuple and PyObject_CheckBuffer(keys) and \
             not isinstance(keys, (bytes, bytearray)):
-        PyObject_GetBuffer(keys, &view, PyBUF_FORMAT | PyBUF_STRIDED_RO)
         try:
-            return get_integers(self, &view, default)
-        finally:
-            PyBuffer_Release(&view)
+            PyObject_GetBuffer(keys, &view, PyBUF_FORMAT | PyBUF_STRIDED_RO)
+        except BufferError:
+            pass                # it may still be iterable
+        else:
+            try:
+                if is_native_integers(&view):
+                    return get_integers(self, &view, default)
+            finally:
+                PyBuffer_Release(&view)
     keys = PySequence_Fast(keys, "keys must be iterable")
     n = PySequence_Fast_GET_SIZE(keys)
     values = []
     i = 0
     while i < n:
         key = <object>PySequence_Fast_GET_ITEM(keys, i)
-        mix_key(<PyObject*>key, &hash)
-        if look(self, <PyObject*>key, hash, &value):
+        mix_quickly(<PyObject*>key, &hash)
+        r = look_quickly(self, <PyObject*>key, hash, &value)
+        if r == HIT or (r != MISS and look(self, <PyObject*>key, hash, &value)):
             values.append(owned(value))
         else:
             values.append(default)
@@ -283,10 +292,19 @@ cdef list get_many(Cache self, object keys, object default):
     return values
 
 
-cdef list get_integers(Cache self, Py_buffer *view, object default):
-    """get_many over a one-dimensional buffer of integers of any width in native byte order."""
+cdef bint is_native_integers(Py_buffer *view) noexcept:
+    """One dimension of integers of any width in native byte order."""
     cdef const char *format = view.format
-    cdef char code
+    if format == NULL:
+        format = "B"
+    if format[0] in b"@=" or (format[0] == NATIVE_ORDER and format[1] != 0):
+        format += 1
+    return view.ndim == 1 and format[0] != 0 and format[1] == 0 and format[0] in b"bBhHiIlLqQnN"
+
+
+cdef list get_integers(Cache self, Py_buffer *view, object default):
+    """get_many over what is_native_integers."""
+    cdef bint signed
     cdef Py_ssize_t i, n, step
     cdef const char *p
     cdef int64_t v = 0
@@ -295,22 +313,14 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
     cdef list values
     cdef PyObject *value
     cdef object key
-    if format == NULL:
-        format = "B"
-    if format[0] in b"@=" or (format[0] == NATIVE_ORDER and format[1] != 0):
-        format += 1
-    code = format[0]
-    if view.ndim != 1 or code == 0 or format[1] != 0 or code not in b"bBhHiIlLqQnN":
-        raise TypeError("keys must be an iterable, or a one-dimensional array of integers, got "
-                        f"a buffer of format {(<bytes>view.format).decode() if view.format != NULL else 'B'!r}"
-                        f" and {view.ndim} dimensions")
+    signed = view.format != NULL and view.format[strlen(view.format) - 1] in b"bhilqn"
     n = view.shape[0]
     step = view.strides[0] if view.strides != NULL else view.itemsize
     p = <const char*>view.buf
     values = [default] * n
     for i in range(n):
         above = False
-        if code in b"bhilqn":
+        if signed:
             if view.itemsize == 8:
                 v = (<const int64_t*>p)[0]
             elif view.itemsize == 4:
@@ -332,13 +342,13 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
                 v = (<const uint8_t*>p)[0]
         p += step
         if likely(not above and not self.flags) and look_integer(self, v, &value):
-            PyList_SetItem(values, i, owned(value))
+            values[i] = owned(value)
             continue
         # absent, or not to be told without the object
         key = u if above else v
         mix_key(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
-            PyList_SetItem(values, i, owned(value))
+            values[i] = owned(value)
     return values
 
 

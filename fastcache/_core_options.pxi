@@ -93,7 +93,7 @@ cdef int options(Cache self, Options *o, object key, object value, object ttl, o
         o.weight = whole(weight, "weight", "an int")
     elif self.weigher is not None:
         weigh(self, o, key, value)
-    if tags is not None and tags != ():
+    if tags is not None and not (type(tags) is tuple and not tags):
         hold_tags(self, o, tags)
     if o.ttl != NEVER or o.tti != NEVER:
         time_on(self, min(o.ttl, o.tti))
@@ -104,19 +104,50 @@ cdef int options(Cache self, Options *o, object key, object value, object ttl, o
     return 0
 
 
-cdef int hold_tags(Cache self, Options *o, object tags) except -1:
-    """The records of the tags, made where missing, each with a reference of ours; drop_tags gives
-    them back. Only names that are compared without user code: str, bytes, int."""
-    cdef object tag, number
-    cdef set names = set()
-    cdef list made
-    cdef uint32_t n = 0, r
+cdef int check_tag(object tag) except -1:
+    """Tags are compared while the lock is held, so only by types whose `__eq__` is known."""
+    if type(tag) is tuple:
+        for part in <tuple>tag:
+            check_tag(part)
+    elif type(tag) not in (str, bytes, int):
+        raise TypeError(f"tags must be str, bytes, int or tuples of these, got {tag!r}")
+    return 0
+
+
+cdef tuple tags_given(object tags):
+    cdef object tag
     if isinstance(tags, (str, bytes)):
         raise TypeError(f"tags must be an iterable of tags, got {tags!r}")
+    try:
+        tags = tuple(tags)
+    except TypeError:
+        if hasattr(type(tags), "__iter__"):
+            raise
+        raise TypeError(f"tags must be an iterable of tags, got {tags!r}") from None
     for tag in tags:
-        if type(tag) not in (str, bytes, int):
-            raise TypeError(f"tags must be str, bytes or int, got {tag!r}")
-        names.add(tag)
+        check_tag(tag)
+    return tags
+
+
+cdef int check_options(object ttl, object tti, object weight, object tags) except -1:
+    """What options() will make of them, looked at before anything is counted."""
+    if ttl is not UNSET:
+        duration(ttl, "ttl")
+    if tti is not UNSET:
+        duration(tti, "tti")
+    if weight is not UNSET:
+        whole(weight, "weight", "an int")
+    if type(tags) is tuple:
+        tags_given(tags)
+    return 0
+
+
+cdef int hold_tags(Cache self, Options *o, object tags) except -1:
+    """The records of the tags, made where missing, each with a reference of ours; drop_tags gives
+    them back."""
+    cdef object tag, number
+    cdef set names = set(tags_given(tags))
+    cdef uint32_t r
     if not names:
         return 0
     if self.marks == NULL:

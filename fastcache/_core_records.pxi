@@ -68,6 +68,7 @@ cdef object entry_record(Cache self, uint32_t e, int64_t now):
     cdef bint detailed = d != NULL
     cdef object value = <object>slab_entry(&self.slab, e).value
     cdef object tags = ()
+    memset(&detail, 0, sizeof(detail))
     timing.deadline = t.deadline if t != NULL else NEVER
     if x != NULL:
         idle = x.idle

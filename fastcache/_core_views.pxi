@@ -1,5 +1,10 @@
 # Iteration and views of Cache. None of it counts, promotes or shows the dead.
 
+cdef extern from "Python.h":
+    int Py_ReprEnter(object) except -1
+    void Py_ReprLeave(object) noexcept
+
+
 cdef enum:
     KEYS = 0
     VALUES = 1
@@ -63,6 +68,14 @@ cdef class _CacheView:
     def __len__(self):
         return len(self._cache)
 
+    def __repr__(self):
+        if Py_ReprEnter(self):
+            return f"{type(self).__name__}(...)"
+        try:
+            return f"{type(self).__name__}({list(self)!r})"
+        finally:
+            Py_ReprLeave(self)
+
     @property
     def mapping(self):
         """The cache that is viewed."""
@@ -122,9 +135,6 @@ cdef class _CacheSetView(_CacheView):
 
     __hash__ = None
 
-    def __repr__(self):
-        return f"{type(self).__name__}({list(self)!r})"
-
 
 @cython.final
 cdef class CacheKeysView(_CacheSetView):
@@ -160,9 +170,6 @@ cdef class CacheValuesView(_CacheView):
 
     def __contains__(self, value):
         return any(v is value or v == value for v in self)
-
-    def __repr__(self):
-        return f"{type(self).__name__}({list(self)!r})"
 
 
 KeysView.register(CacheKeysView)

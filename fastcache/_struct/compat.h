@@ -23,12 +23,14 @@
 #  define fc_likely(x) __builtin_expect(!!(x), 1)
 #  define fc_unlikely(x) __builtin_expect(!!(x), 0)
 #  define FC_NOINLINE __attribute__((noinline))
+#  define FC_ALWAYS_INLINE inline __attribute__((always_inline))
 static inline int fc_ctz64(uint64_t x) { return __builtin_ctzll(x); }
 static inline int fc_clz64(uint64_t x) { return __builtin_clzll(x); }
 #else
 #  define fc_likely(x) (x)
 #  define fc_unlikely(x) (x)
 #  define FC_NOINLINE __declspec(noinline)
+#  define FC_ALWAYS_INLINE __forceinline
 static inline int fc_ctz64(uint64_t x) { unsigned long i; _BitScanForward64(&i, x); return (int)i; }
 static inline int fc_clz64(uint64_t x) { unsigned long i; _BitScanReverse64(&i, x); return 63 - (int)i; }
 #endif
@@ -171,7 +173,7 @@ static inline int fc_same_exact(PyObject *a, PyObject *b) {
     return -1;
 }
 
-static inline int fc_same(PyObject *a, PyObject *b) {
+static FC_NOINLINE int fc_same(PyObject *a, PyObject *b) {
     int r = fc_same_exact(a, b);
     if (fc_unlikely(r < 0) && PyTuple_CheckExact(a) && PyTuple_CheckExact(b)) {
         Py_ssize_t i, n = PyTuple_GET_SIZE(a);
@@ -203,6 +205,8 @@ static inline Py_hash_t fc_hash(PyObject *o) {
     }
     return PyObject_Hash(o);
 }
+
+static inline Py_hash_t fc_str_hash(PyObject *o) { return ((PyASCIIObject *)o)->hash; }
 
 /* The hash of a tuple, item by item (xxHash as CPython's tupleobject.c has used it since 3.8).
  * test at import: fc_tuple_hash_agrees(). */
@@ -282,22 +286,14 @@ static void fc_patch_cache_type(PyObject *type, fc_traverse_fn traverse, fc_drop
     t->tp_traverse = fc_cache_traverse;
     t->tp_clear = fc_cache_clear;
     t->tp_dealloc = fc_cache_dealloc;
+    t->tp_flags |= Py_TPFLAGS_MAPPING;      /* for `match` */
     PyType_Modified(t);
 }
 
-static PyObject *fc_method_get(PyObject *self, PyObject *obj, PyObject *type) {
-    (void)type;
-    if (obj == NULL || obj == Py_None) {
-        Py_INCREF(self);
-        return self;
-    }
-    return PyMethod_New(self, obj);
-}
 static void fc_patch_function_type(PyObject *type, Py_ssize_t vectorcall_offset) {
     PyTypeObject *t = (PyTypeObject *)type;
     t->tp_vectorcall_offset = vectorcall_offset;
     t->tp_call = PyVectorcall_Call;
-    t->tp_descr_get = fc_method_get;
     t->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR;
     PyType_Modified(t);
 }

@@ -225,9 +225,13 @@ cdef inline bint slab_add_chunk(Slab *s) noexcept:
     return True
 
 
+cdef inline bint slab_has_room(const Slab *s) noexcept nogil:
+    return s.room != NO_CHUNK
+
+
 cdef inline bint slab_reserve(Slab *s) noexcept:
     """Make sure that the next slab_take succeeds. False: no memory, nothing changed."""
-    return True if likely(s.room != NO_CHUNK) else slab_add_chunk(s)
+    return True if likely(slab_has_room(s)) else slab_add_chunk(s)
 
 
 cdef inline bint slab_full(const Slab *s) noexcept:

@@ -74,7 +74,11 @@ cdef inline Segment* table_segment(const Table *t, uint32_t tag) noexcept nogil:
 
 cdef inline uint64_t table_room(uint32_t mask) noexcept nogil:
     """How many cells of a segment may be in use."""
-    return (<uint64_t>mask + 1) * 13 // 16
+    return (<uint64_t>mask + 1) * 13 >> 4
+
+
+cdef inline bint segment_has_room(const Segment *s) noexcept nogil:
+    return (s.cells - 1)[0] < table_room(s.mask)
 
 
 cdef inline uint64_t* segment_alloc(Table *t, uint64_t size) noexcept:
@@ -190,7 +194,7 @@ cdef inline bint table_make_room(Table *t, uint32_t tag) noexcept:
     cdef int r
     while True:
         s = table_segment(t, tag)
-        if (s.cells - 1)[0] < table_room(s.mask):
+        if segment_has_room(s):
             return True
         size = (<uint64_t>s.mask + 1) * 2
         if size > SEGMENT:
@@ -206,7 +210,7 @@ cdef inline bint table_make_room(Table *t, uint32_t tag) noexcept:
 cdef inline bint table_reserve(Table *t, uint32_t tag) noexcept:
     """Make sure that the next insert of tag succeeds. False: no memory, nothing lost."""
     cdef Segment *s = table_segment(t, tag)
-    return True if likely((s.cells - 1)[0] < table_room(s.mask)) else table_make_room(t, tag)
+    return True if likely(segment_has_room(s)) else table_make_room(t, tag)
 
 
 cdef inline void table_insert(Table *t, uint32_t tag, uint32_t e) noexcept:

@@ -4,7 +4,8 @@ Layout. Time in ticks of 2**20 ns (about a millisecond); eight levels of 64 list
 tick T is on the level of the highest 6-bit digit in which T differs from the wheel's current
 tick, in the list of that digit of T: so the lowest level in use holds what comes first, and a
 bit map per level finds its list. Two lists stand beside: `pending`, what the passing of time has
-brought up and no call has looked at yet, and `soon`, what is due within the current tick.
+brought up and no call has looked at yet, and `soon`, what is due within the current tick (or
+found no memory for its level); it comes up when the first of its entries is due.
 Lists are linked through Timing.prev/next; their ends hold the list's own number (>= LISTS), so
 that an entry leaves its list in O(1) without knowing which it is. A level's lists are made when
 an entry first needs them.
@@ -26,7 +27,7 @@ Source: Varghese & Lauck 1987, "Hashed and hierarchical timing wheels".
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from fastcache._struct.entry cimport LISTS, NEVER, NIL, Timing, clz64, ctz64
+from fastcache._struct.entry cimport LISTS, NEVER, NIL, Timing, clz64, ctz64, unlikely
 from fastcache._struct.mem cimport mem_free, mem_zeroed
 from fastcache._struct.slab cimport Slab, slab_timing
 
@@ -95,21 +96,6 @@ cdef inline bint wheel_idle(const Wheel *w) noexcept nogil:
     return w.pending.head == NIL and w.soon.head == NIL
 
 
-cdef inline bint wheel_reserve(Wheel *w, int64_t deadline, int64_t now) noexcept:
-    """Make sure that wheel_schedule(deadline) succeeds. False: no memory."""
-    cdef int l, top
-    if wheel_tick(now) > w.now and wheel_idle(w):
-        w.now = wheel_tick(now)     # nothing lies in between, so time may jump
-    top = wheel_level(w, wheel_tick(deadline))
-    # the levels below are wanted too, for when the entry comes down
-    for l in range(top + 1):
-        if w.levels[l] == NULL:
-            w.levels[l] = <TimeList*>mem_zeroed(&w.nbytes, 64 * sizeof(TimeList))
-            if w.levels[l] == NULL:
-                return False
-    return True
-
-
 cdef inline void wheel_append(Wheel *w, const Slab *s, uint32_t number, uint32_t e, Timing *t) noexcept nogil:
     cdef TimeList *q = wheel_list(w, number)
     t.next = number
@@ -122,18 +108,27 @@ cdef inline void wheel_append(Wheel *w, const Slab *s, uint32_t number, uint32_t
     q.tail = e
 
 
-cdef inline void wheel_schedule(Wheel *w, const Slab *s, uint32_t e, int64_t deadline) noexcept nogil:
-    """Entry e, in no list yet, comes up at `deadline`. Only after wheel_reserve."""
+cdef inline bint wheel_has(Wheel *w, int level) noexcept:
+    """Whether the level has its lists; they are made now if need be."""
+    if w.levels[level] == NULL:
+        w.levels[level] = <TimeList*>mem_zeroed(&w.nbytes, 64 * sizeof(TimeList))
+    return w.levels[level] != NULL
+
+
+cdef inline void wheel_schedule(Wheel *w, const Slab *s, uint32_t e, int64_t deadline, int64_t now) noexcept:
+    """Entry e, in no list yet, comes up at `deadline`. Cannot fail: where there is no memory for a
+    level, the entry waits in `soon`."""
     cdef Timing *t = slab_timing(s, e)
-    cdef uint64_t tick = wheel_tick(deadline)
-    cdef int l = wheel_level(w, tick), shift
-    cdef uint64_t slot
-    cdef int64_t up
-    if l < 0:
+    cdef uint64_t tick = wheel_tick(deadline), slot
+    cdef int l, shift
+    cdef int64_t up = deadline
+    if unlikely(wheel_tick(now) > w.now) and wheel_idle(w):
+        w.now = wheel_tick(now)     # nothing lies in between, so time may jump
+    l = wheel_level(w, tick)
+    if l < 0 or not wheel_has(w, l):
         wheel_append(w, s, SOON, e, t)
         if deadline < w.soonest:
             w.soonest = deadline
-        up = deadline
     else:
         shift = 6 * l
         slot = (tick >> shift) & 63
@@ -226,7 +221,7 @@ cdef inline void wheel_advance(Wheel *w, const Slab *s, int64_t now) noexcept no
         w.soonest = NEVER
 
 
-cdef inline uint32_t wheel_pop(Wheel *w, const Slab *s, int64_t now, int *steps) noexcept nogil:
+cdef inline uint32_t wheel_pop(Wheel *w, const Slab *s, int64_t now, int *steps) noexcept:
     """A dead entry from `pending`, still linked, or NIL. Those that are not dead are scheduled
     anew. Takes at most *steps steps, and counts them off."""
     cdef uint32_t e
@@ -241,7 +236,7 @@ cdef inline uint32_t wheel_pop(Wheel *w, const Slab *s, int64_t now, int *steps)
             return e
         wheel_cancel(w, s, e)
         if t.deadline != NEVER:
-            wheel_schedule(w, s, e, t.deadline)
+            wheel_schedule(w, s, e, t.deadline, now)
     return NIL
 
 

@@ -1,0 +1,156 @@
+# The plain cases of look and put, each in one stretch of C without a call into user code: exact str
+# and int keys (and whatever is the same object), no weights, tags, idle times, details or listener.
+# Anything else answers UNSURE, having changed nothing, and goes the general way (_core.pyx).
+
+cdef enum:
+    MISS = 0
+    HIT = 1
+    UNSURE = 2
+
+
+cdef inline int mix_quickly(PyObject *key, uint64_t *hash) except -1:
+    """mix_key with the two commonest types in line."""
+    cdef int64_t v
+    cdef Py_hash_t h
+    if str_exact(key):
+        h = str_hash(key)
+        if likely(h != -1):
+            hash[0] = mix(<uint64_t>h)
+            return 0
+    elif long_exact(key) and long_compact(key, &v):
+        hash[0] = mix(<uint64_t>v) if likely(v != -1) else mix(<uint64_t>-2)
+        return 0
+    return mix_key(key, hash)
+
+
+cdef inline int probe(Cache self, PyObject *key, uint64_t hash, uint32_t *found) noexcept:
+    """HIT with *found, MISS, or UNSURE. Locked."""
+    cdef Segment *s = table_segment(&self.table, <uint32_t>(hash >> 32))
+    cdef uint64_t *cells = s.cells
+    cdef uint32_t mask = s.mask
+    cdef uint32_t i = <uint32_t>(hash >> 32) & mask
+    cdef uint64_t cell
+    cdef Entry *p
+    cdef int r
+    while True:
+        cell = cells[i]
+        if cell == 0:
+            break
+        if (cell ^ hash) >> 32 == 0:
+            p = slab_entry(&self.slab, <uint32_t>cell)
+            if likely(p.hash == hash):
+                found[0] = <uint32_t>cell
+                if likely(p.key == key):
+                    return HIT
+                r = same(p.key, key)
+                if likely(r == 1):
+                    return HIT
+                if r < 0:
+                    return UNSURE
+        i = (i + 1) & mask
+    # an equal float or Decimal may lie elsewhere (find_wide)
+    return UNSURE if unlikely(self.wide != 0) or (long_exact(key) and unlikely(long_wide(key))) else MISS
+
+
+cdef inline bint quick_time(Cache self, int64_t *now) noexcept:
+    """Whether look_quickly may serve this cache now; *now is the time, where it matters."""
+    if likely(not self.flags):
+        return True
+    if self.flags != HAS_TIME or self.clock_kind != CLOCK_COARSE:
+        return False
+    now[0] = clock_coarse()
+    return likely(now[0] < self.wheel.due)
+
+
+cdef inline int take_hit(Cache self, uint32_t e, int64_t now, PyObject **value) noexcept:
+    cdef Entry *p
+    if unlikely(self.flags) and unlikely(lapsed(self, e, now)):
+        return UNSURE
+    self.hits += 1
+    p = slab_entry(&self.slab, e)
+    value[0] = p.value
+    incref(p.value)
+    policy_hit(&self.order, &self.slab, e)
+    return HIT
+
+
+cdef inline int look_quickly(Cache self, PyObject *key, uint64_t hash, PyObject **value) noexcept:
+    """HIT with a new reference in *value, or MISS, counted; or UNSURE."""
+    cdef int64_t now = 0
+    cdef uint32_t e = NIL
+    cdef int r
+    if unlikely(not quick_time(self, &now)):
+        return UNSURE
+    lock(self)
+    r = probe(self, key, hash, &e)
+    if likely(r == HIT):
+        r = take_hit(self, e, now, value)
+    elif r == MISS:
+        self.misses += 1
+    unlock(self)
+    return r
+
+
+cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *value, int mode) noexcept:
+    """1: stored; 0: there was one (ADD); UNSURE."""
+    cdef uint32_t e, tag = <uint32_t>(hash >> 32)
+    cdef PyObject *old_key = NULL
+    cdef PyObject *old_value = NULL
+    cdef Entry *p
+    cdef Segment *s
+    cdef int r
+    if self.flags or self.listener is not None or unlikely(self.bound == 0):
+        return UNSURE
+    lock(self)
+    r = probe(self, key, hash, &e)
+    if r == HIT:
+        if mode == ADD:
+            unlock(self)
+            return 0
+        p = slab_entry(&self.slab, e)
+        old_value = p.value
+        incref(value)
+        p.value = value
+        self.removed[REPLACED] += 1
+        policy_hit(&self.order, &self.slab, e)
+    elif likely(r == MISS):
+        s = table_segment(&self.table, tag)
+        if unlikely(not (segment_has_room(s) and policy_reserve(&self.order))):
+            unlock(self)
+            return UNSURE
+        if self.total >= self.bound:
+            # every entry weighs 1, so one makes room for one, and its record is used again
+            e = policy_victim(&self.order)
+            p = slab_entry(&self.slab, e)
+            old_key = p.key
+            old_value = p.value
+            policy_remove(&self.order, &self.slab, e)
+            table_erase(&self.table, <uint32_t>(p.hash >> 32), e)
+            self.removed[SIZE] += 1
+        else:
+            if unlikely(not slab_has_room(&self.slab)):
+                unlock(self)
+                return UNSURE
+            e = slab_take(&self.slab)
+            p = slab_entry(&self.slab, e)
+            self.total += 1
+            self.count += 1
+        self.inserted += 1
+        incref(key)
+        incref(value)
+        p.key = key
+        p.value = value
+        p.hash = hash
+        table_insert(&self.table, tag, e)
+        policy_insert(&self.order, &self.slab, e)
+    else:
+        unlock(self)
+        return UNSURE
+    if unlikely(not self.tracked) and (is_gc(key) or is_gc(value)):
+        self.tracked = True
+        gc_track(<PyObject*>self)
+    unlock(self)
+    # destructors run from here on
+    xdecref(old_value)
+    xdecref(old_key)
+    return 1
