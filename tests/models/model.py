@@ -73,12 +73,12 @@ class Model:
         tti = self.tti if tti is DEFAULT else tti
         if weight is None:
             weight = self.weigher(key, value) if self.weigher else 1
-        if ttl == 0 or tti == 0:
-            if key in self.items:
-                self._remove(key, "explicit", "removals")
-        elif self.maxsize is not None and (weight > self.maxsize or self.maxsize == 0):
+        if self.maxsize is not None and weight > self.maxsize:
             if key in self.items:
                 self._remove(key, "size", "evictions")
+        elif ttl == 0 or tti == 0 or self.maxsize == 0:
+            if key in self.items:
+                self._remove(key, "explicit", "removals")
         elif key in self.items:
             self.counts["replacements"] += 1
             self.events.append((key, self.items[key].value, "replaced"))
