@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # importing typing would cost a third of the import of th
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
-    from typing import Any, ParamSpec, TypeVar, overload
+    from typing import Any, Literal, ParamSpec, TypeVar, overload
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -25,7 +25,7 @@ else:
 
 def _decorate(
     decorator: str,
-    policy: str,
+    policy: Literal["lru", "fifo", "lfu"],
     maxsize: int | Callable[P, R] | None,
     typed: bool,
     unknown: dict[str, Any],
