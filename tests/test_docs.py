@@ -1,0 +1,79 @@
+"""README and docs say what is so: their examples run, their commands and links exist.
+
+The Python blocks of a page are one program: they run in order, in one namespace.
+"""
+
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import pytest
+
+from fastcache.__main__ import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Without the checkout around it, the suite has the pages that were copied beside it.
+PAGES = [p for p in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if p.exists()]
+FENCE = re.compile(r"^(?P<fence>```+)(?P<language>[^\n`]*)\n(?P<body>.*?)^(?P=fence)$", re.M | re.S)
+LINK = re.compile(r"\[[^\]\n]*\]\((?!https?:)(?P<target>[^)#\s]+)")
+
+
+def blocks(page: Path, language: str) -> list[tuple[int, str]]:
+    """The page's blocks in that language, each with the number of its first line."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        (text.count("\n", 0, found.start("body")) + 1, found["body"])
+        for found in FENCE.finditer(text)
+        if found["language"].strip() == language
+    ]
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def test_there_are_pages() -> None:
+    assert PAGES, f"no README.md beside {Path(__file__).parent}"
+    assert blocks(PAGES[0], "python"), "README.md has no example"
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
+def test_the_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {"__name__": "__example__"}
+    for line, code in blocks(page, "python"):
+        # blank lines in front, so that a traceback names the line of the page
+        program = compile("\n" * (line - 1) + code, str(page), "exec")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            exec(program, namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_commands_exist(page: Path) -> None:
+    makefile = ROOT / "Makefile"
+    targets = re.findall(r"^([a-z]+):", makefile.read_text(), re.M) if makefile.exists() else None
+    for _, body in [*blocks(page, "console"), *blocks(page, "sh")]:
+        for line in body.replace("\\\n", " ").splitlines():
+            command = shlex.split(line.removeprefix("$ "), comments=True)
+            if command[:3] == ["python", "-m", "fastcache"]:
+                build_parser().parse_args(command[3:])  # SystemExit where it does not exist
+            if command[:1] == ["make"] and targets is not None:
+                assert {word for word in command[1:] if "=" not in word} <= set(targets), line
+    for target in re.findall(r"`make ([a-z]+)[^`]*`", page.read_text(encoding="utf-8")):
+        assert targets is None or target in targets, f"make {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_links_lead_somewhere(page: Path) -> None:
+    if not (ROOT / "setup.py").exists():
+        pytest.skip("without the checkout, what they lead to is not all here")
+    for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_has_a_place_for_the_measured_table() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("<!-- bench:begin -->") == text.count("<!-- bench:end -->") == 1
+    assert text.index("<!-- bench:begin -->") < text.index("<!-- bench:end -->")
