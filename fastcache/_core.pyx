@@ -51,6 +51,7 @@ from fastcache._struct.policy cimport (
     policy_init, policy_insert, policy_remove, policy_reserve, policy_restore, policy_victim,
     policy_wants_aux,
 )
+from fastcache._struct.order cimport order_to_head
 from fastcache._struct.slab cimport (
     DETAIL, EXTRA, TIMING, Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
     slab_full, slab_has_room, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_take,
@@ -153,6 +154,8 @@ cdef extern from *:
     struct __pyx_obj_9fastcache_5_core_CachedFunction;
     struct __pyx_t_9fastcache_5_core_Options;
     struct __pyx_t_9fastcache_5_core_Call;
+    struct __pyx_t_9fastcache_7_struct_5order_Order;
+    struct __pyx_t_9fastcache_7_struct_4slab_Slab;
     #define FC_CORE(name) __pyx_f_9fastcache_5_core_##name
     #define FC_CACHE struct __pyx_obj_9fastcache_5_core_Cache *
     #define FC_FUNCTION struct __pyx_obj_9fastcache_5_core_CachedFunction *
@@ -163,12 +166,69 @@ cdef extern from *:
     static FC_ALWAYS_INLINE int FC_CORE(take_hit)(FC_CACHE, uint32_t, int64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(look_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(put_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject *, int);
+    static FC_ALWAYS_INLINE void __pyx_f_9fastcache_7_struct_5order_order_to_head(
+        struct __pyx_t_9fastcache_7_struct_5order_Order *, struct __pyx_t_9fastcache_7_struct_4slab_Slab const *, uint32_t);
+    static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
+    static FC_ALWAYS_INLINE int FC_CORE(mix_at_once)(PyObject *, uint64_t *, int64_t *);
+    static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, int64_t, PyObject **);
+    static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_any)(FC_FUNCTION, PyObject **, size_t);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_own_key)(FC_FUNCTION, PyObject **, size_t, uint64_t);
+    static FC_NOINLINE PyObject *FC_CORE(front_get_slower)(PyObject *, PyObject **, Py_ssize_t, uint64_t);
+    static FC_NOINLINE void FC_CORE(promote_further)(FC_CACHE, uint32_t);
     static FC_NOINLINE int FC_CORE(mix_key)(PyObject *, uint64_t *);
     static FC_NOINLINE int FC_CORE(look)(FC_CACHE, PyObject *, uint64_t, PyObject **);
     static FC_NOINLINE PyObject *FC_CORE(call_of_shape)(FC_FUNCTION, PyObject **, size_t, PyObject *);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_args)(FC_FUNCTION, PyObject **, size_t);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_args)(FC_FUNCTION, FC_CACHE, PyObject **, size_t);
     static FC_NOINLINE PyObject *FC_CORE(call_through)(FC_FUNCTION, FC_CALL, PyObject **, size_t, PyObject *, PyObject *, uint64_t);
+    static int FC_CORE(look_call)(FC_CACHE, FC_CALL, uint64_t, PyObject **);
+    static int FC_CORE(call_hash)(FC_CALL, uint64_t *);
+    static int FC_CORE(put_loaded)(FC_CACHE, PyObject *, uint64_t, PyObject *, uint64_t, int);
+
+    /* The same functions, called with borrowed pointers, and answering -1 with the exception set:
+     * so a decorated call counts no references, and leaves no line of ours in a traceback. */
+    #define raw_mix_quickly(key, hash) FC_CORE(mix_quickly)(key, hash)
+    #define raw_look_quickly(cache, key, hash, value) FC_CORE(look_quickly)((FC_CACHE)(cache), key, hash, value)
+    #define raw_look(cache, key, hash, value) FC_CORE(look)((FC_CACHE)(cache), key, hash, value)
+    #define raw_look_call(cache, call, hash, value) FC_CORE(look_call)((FC_CACHE)(cache), call, hash, value)
+    #define raw_call_hash(call, hash) FC_CORE(call_hash)(call, hash)
+    #define raw_put_loaded(cache, key, hash, value, since, mode) \\
+        FC_CORE(put_loaded)((FC_CACHE)(cache), key, hash, value, since, mode)
+    #define raw_call_of_shape(function, args, nargsf, names) \\
+        FC_CORE(call_of_shape)((FC_FUNCTION)(function), args, nargsf, names)
+    #define raw_call_of_any(function, args, nargsf) \\
+        FC_CORE(call_of_any)((FC_FUNCTION)(function), args, nargsf)
+    #define raw_call_of_own_key(function, args, nargsf, hash) \\
+        FC_CORE(call_of_own_key)((FC_FUNCTION)(function), args, nargsf, hash)
+    #define raw_call_through(function, call, args, nargsf, names, key, hash) \\
+        FC_CORE(call_through)((FC_FUNCTION)(function), call, args, nargsf, names, key, hash)
+    #define raw_hit_at_once(cache, key, hash, number, value) \\
+        FC_CORE(hit_at_once)((FC_CACHE)(cache), key, hash, number, value)
+    #define raw_put_at_once(cache, key, hash, value) \\
+        FC_CORE(put_at_once)((FC_CACHE)(cache), key, hash, value)
+    #define raw_count_miss(cache) (((FC_CACHE)(cache))->misses++)
+    #define raw_plain(function) (((FC_FUNCTION)(function))->plain)
+    #define raw_store(function) (((FC_FUNCTION)(function))->store)
+    #define raw_call_of_args(function, cache, args, nargsf) \\
+        FC_CORE(call_of_args)(function, (FC_CACHE)(cache), args, nargsf)
     """
+    int raw_mix_quickly(PyObject*, uint64_t*) noexcept
+    int raw_look_quickly(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
+    int raw_look(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
+    int raw_look_call(PyObject*, const void*, uint64_t, PyObject**) noexcept
+    int raw_call_hash(const void*, uint64_t*) noexcept
+    int raw_put_loaded(PyObject*, PyObject*, uint64_t, PyObject*, uint64_t, int) noexcept
+    PyObject* raw_call_of_shape(PyObject*, PyObject**, size_t, PyObject*) noexcept
+    PyObject* raw_call_of_any(PyObject*, PyObject**, size_t) noexcept
+    PyObject* raw_call_of_own_key(PyObject*, PyObject**, size_t, uint64_t) noexcept
+    PyObject* raw_call_through(PyObject*, const void*, PyObject**, size_t, PyObject*, PyObject*, uint64_t) noexcept
+    int raw_hit_at_once(PyObject*, PyObject*, uint64_t, int64_t, PyObject**) noexcept
+    int raw_put_at_once(PyObject*, PyObject*, uint64_t, PyObject*) noexcept
+    void raw_count_miss(PyObject*) noexcept
+    bint raw_plain(PyObject*) noexcept
+    PyObject* raw_store(PyObject*) noexcept
+    PyObject* raw_call_of_args(CachedFunction, PyObject*, PyObject**, size_t) noexcept
+    Py_hash_t raw_hash_of "fc_hash"(PyObject*) noexcept
 
 cdef enum:
     BIN = 16                    # removals gathered before user code gets to see them
@@ -326,6 +386,11 @@ cdef inline int64_t time_if_any(Cache self) except? -1:
     return time_of(self) if unlikely(self.flags & TIMED) else 0
 
 
+cdef inline void set_quick(Cache self) noexcept:
+    """Whether hit_at_once will do: after every change of flags."""
+    self.quick = self.flags == 0 and self.order.kind == LRU
+
+
 cdef int time_on(Cache self, int64_t ttl) except -1:
     """Entries may have deadlines from now on."""
     if self.wheel == NULL:
@@ -334,6 +399,7 @@ cdef int time_on(Cache self, int64_t ttl) except -1:
             raise MemoryError
         wheel_init(self.wheel)
     self.flags |= HAS_TIME
+    set_quick(self)
     if self.clock_kind == CLOCK_COARSE and ttl < PRECISE_BELOW:
         # the same time line, never behind the coarse one
         self.clock_kind = CLOCK_PRECISE
@@ -548,9 +614,9 @@ cdef void poll(Cache self, int64_t now) noexcept:
 
 cdef uint32_t victim(Cache self, int64_t now, uint32_t spared, int *cause) noexcept:
     """The entry to evict: a dead one before a live one, never `spared`; NIL if there is no other.
-    Looks past at most 1,000 entries whose deadline has moved away since they were scheduled."""
+    Looks past at most 4,096 entries whose deadline has moved away since they were scheduled."""
     cdef uint32_t e
-    cdef int steps = 1000
+    cdef int steps = 4096
     if self.flags & HAS_TIME and now >= self.wheel.due:
         wheel_advance(self.wheel, &self.slab, now)
         e = wheel_pop(self.wheel, &self.slab, now, &steps)
@@ -997,6 +1063,7 @@ cdef class Cache:
             (HAS_TTI if tti_ns != NEVER else 0) | (HAS_DETAIL if details else 0)
         if ttl_ns != NEVER or tti_ns != NEVER:
             time_on(self, min(ttl_ns, tti_ns))
+        set_quick(self)
         if self.tracked and type(self) is Cache and weigher is None and listener is None and clock is None:
             # all that it holds so far is atomic; put() tracks it again when that ends
             gc_untrack(<PyObject*>self)
@@ -1240,8 +1307,10 @@ cdef class Cache:
         for one who waits for it, is computed through. An async factory is a TypeError. O(1)."""
         cdef uint64_t hash
         cdef PyObject *value
-        if ttl is not UNSET or tti is not UNSET or weight is not UNSET or tags:
-            check_options(ttl, tti, weight, tags)
+        if ttl is not UNSET or tti is not UNSET or weight is not UNSET:
+            check_options(ttl, tti, weight)
+        if type(tags) is not tuple or tags:
+            tags = tags_given(tags)
         mix_key(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
             return owned(value)
@@ -1352,5 +1421,7 @@ include "_core_records.pxi"
 include "_core_views.pxi"
 include "_core_check.pxi"
 include "_core_calls.pxi"
+include "_core_front.pxi"
 
 patch_cache_type(Cache, visit_contents, drop_contents)
+open_front()

@@ -128,6 +128,17 @@ cdef int call_same(const Call *c, PyObject *key) noexcept:
     return 1
 
 
+cdef PyObject* call_key_or_null(const Call *c) noexcept:
+    """The CallKey, a new reference; NULL with the exception set."""
+    try:
+        key = call_key(c)
+    except BaseException as error:
+        PyErr_SetObject(type(error), error)
+        return NULL
+    Py_INCREF(key)
+    return <PyObject*>key
+
+
 cdef object call_key(const Call *c):
     cdef Py_ssize_t i, n = call_size(c)
     cdef PyObject *item
@@ -173,7 +184,7 @@ cdef uint32_t find_call(Cache self, const Call *c, uint64_t hash) except? 0xFFFF
         i = (i + 1) & s.mask
 
 
-cdef inline int look_call(Cache self, const Call *c, uint64_t hash, PyObject **value) except -1:
+cdef int look_call(Cache self, const Call *c, uint64_t hash, PyObject **value) except -1:
     """look() for the CallKey."""
     cdef int64_t now = time_if_any(self)
     cdef uint32_t e
@@ -182,34 +193,34 @@ cdef inline int look_call(Cache self, const Call *c, uint64_t hash, PyObject **v
     return look_found(self, e, now, value)
 
 
-cdef inline bint own_key(PyObject *arg) noexcept:
-    """Whether an argument that comes alone is its own key."""
-    return str_exact(arg) or long_exact(arg)
+# From here to put_loaded nothing raises in Cython's way: NULL or -1 says that an exception is set.
+# Calls come in through call() in _core_front.pxi.
 
-
-cdef PyObject* call(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) except NULL:
-    return call_cached(<CachedFunction>function, args, nargsf, names)
-
-
-cdef inline PyObject* call_cached(CachedFunction self, PyObject **args, size_t nargsf,
-                                  PyObject *names) except NULL:
+cdef PyObject* call_of_any(CachedFunction self, PyObject **args, size_t nargsf) noexcept:
+    """A call with positional arguments only, untyped."""
     cdef uint64_t hash
+    if vectorcall_nargs(nargsf) == 1 and (str_exact(args[0]) or long_exact(args[0])):
+        if raw_mix_quickly(args[0], &hash) < 0:
+            return NULL
+        return call_of_own_key(self, args, nargsf, hash)
+    return raw_call_of_args(self, self.store, args, nargsf)
+
+
+cdef PyObject* call_of_own_key(CachedFunction self, PyObject **args, size_t nargsf, uint64_t hash) noexcept:
+    """A call with one argument that is its own key."""
     cdef PyObject *value
-    cdef int r
-    if unlikely(not self.plain) or names != NULL:
-        return call_of_shape(self, args, nargsf, names)
-    if vectorcall_nargs(nargsf) != 1 or not own_key(args[0]):
-        return call_of_args(self, args, nargsf)
-    mix_quickly(args[0], &hash)
-    r = look_quickly(<Cache>self.store, args[0], hash, &value)
-    if likely(r == HIT) or (r != MISS and look(<Cache>self.store, args[0], hash, &value)):
+    cdef int r = raw_look_quickly(self.store, args[0], hash, &value)
+    if likely(r == HIT):
         return value
+    if r == UNSURE:
+        r = raw_look(self.store, args[0], hash, &value)
+        if r:
+            return value if r > 0 else NULL
     return call_through(self, NULL, args, nargsf, NULL, args[0], hash)
 
 
-cdef PyObject* call_of_args(CachedFunction self, PyObject **args, size_t nargsf) except NULL:
+cdef PyObject* call_of_args(CachedFunction self, Cache cache, PyObject **args, size_t nargsf) noexcept:
     """A call with positional arguments only, untyped: the tuple of them is the key."""
-    cdef Cache cache = <Cache>self.store
     cdef Py_ssize_t i, n = vectorcall_nargs(nargsf)
     cdef Py_uhash_t acc = tuple_hash_start()
     cdef Py_hash_t h
@@ -220,7 +231,7 @@ cdef PyObject* call_of_args(CachedFunction self, PyObject **args, size_t nargsf)
     cdef int r = UNSURE
     cdef Call c
     for i in range(n):
-        h = hash_of(args[i])
+        h = raw_hash_of(args[i])
         if unlikely(h == -1):
             return NULL
         acc = tuple_hash_step(acc, h)
@@ -240,8 +251,10 @@ cdef PyObject* call_of_args(CachedFunction self, PyObject **args, size_t nargsf)
     c.names = NULL
     c.nkw = 0
     c.typed = False
-    if r != MISS and look_call(cache, &c, hash, &value):
-        return value
+    if r != MISS:
+        r = raw_look_call(<PyObject*>cache, &c, hash, &value)
+        if r:
+            return value if r > 0 else NULL
     return call_through(self, &c, args, nargsf, NULL, NULL, hash)
 
 
@@ -270,60 +283,64 @@ cdef inline int probe_args(Cache self, PyObject **args, Py_ssize_t n, uint64_t h
 
 
 cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf,
-                             PyObject *names) except NULL:
+                             PyObject *names) noexcept:
     """A call with keywords or types in its key, or of a function that keeps nothing."""
     cdef Call c
     cdef uint64_t hash
     cdef PyObject *value
+    cdef int r
     if unlikely(self.off):
-        (<Cache>self.store).misses += 1
+        self.cache.misses += 1
         return vectorcall(<PyObject*>self.function, args, nargsf, names)
     c.args = args
     c.nargs = vectorcall_nargs(nargsf)
     c.names = names
     c.nkw = tuple_size(names) if names != NULL else 0
     c.typed = self.typed
-    if unlikely(not c.nkw and not c.typed):
-        return call_of_args(self, args, nargsf)
-    call_hash(&c, &hash)
-    if likely(look_call(<Cache>self.store, &c, hash, &value)):
-        return value
+    if names == NULL and not self.typed:
+        return call_of_any(self, args, nargsf)
+    if raw_call_hash(&c, &hash) < 0:
+        return NULL
+    r = raw_look_call(self.store, &c, hash, &value)
+    if likely(r):
+        return value if likely(r > 0) else NULL
     return call_through(self, &c, args, nargsf, names, NULL, hash)
 
 
 cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args, size_t nargsf,
-                            PyObject *names, PyObject *own, uint64_t hash) except NULL:
-    """A miss: call the function, store what it returns. Without a Call, `own` is the key."""
-    cdef Cache cache = <Cache>self.store
+                            PyObject *names, PyObject *key, uint64_t hash) noexcept:
+    """A miss: call the function, store what it returns. With a Call, its CallKey is the key."""
+    cdef Cache cache = self.cache
     cdef PyObject *value
-    cdef object key = call_key(c) if c != NULL else <object>own
     cdef uint64_t since = cache.fenced_at
     # As functools does: the first to store wins in a bounded cache, the last in an unbounded.
     cdef int mode = SET if cache.unbounded else ADD
+    if c != NULL:
+        key = call_key_or_null(c)
+        if key == NULL:
+            return NULL
+    else:
+        incref(key)
     cache.loading += 1
     value = vectorcall(<PyObject*>self.function, args, nargsf, names)
     if cache.loading:
         cache.loading -= 1
-    if value == NULL:
-        return NULL
-    if unlikely(cache.fenced_at != since) or \
-            put_quickly(cache, <PyObject*>key, hash, value, mode) == UNSURE:
-        put_loaded(cache, key, hash, value, since, mode)
+    if value != NULL and (unlikely(cache.fenced_at != since) or
+                          put_quickly(cache, key, hash, value, mode) == UNSURE):
+        if raw_put_loaded(<PyObject*>cache, key, hash, value, since, mode) < 0:
+            decref(value)
+            value = NULL
+    decref(key)
     return value
 
 
-cdef int put_loaded(Cache cache, object key, uint64_t hash, PyObject *value, uint64_t since,
+cdef int put_loaded(Cache cache, PyObject *key, uint64_t hash, PyObject *value, uint64_t since,
                     int mode) except -1:
     cdef Options o
     defaults(cache, &o)
     o.load = True
     o.since = since
-    try:
-        put(cache, <PyObject*>key, hash, value, &o, time_if_any(cache), mode)
-    except:
-        decref(value)
-        raise
-    return 0
+    return put(cache, key, hash, value, &o, time_if_any(cache), mode)
 
 
 @cython.final

@@ -62,6 +62,18 @@ cdef inline bint quick_time(Cache self, int64_t *now) noexcept:
     return likely(now[0] < self.wheel.due)
 
 
+cdef inline void promote(Cache self, uint32_t e) noexcept:
+    """policy_hit, with the commonest policy in line."""
+    if likely(self.order.kind == LRU):
+        order_to_head(&self.order.order, &self.slab, e)
+    else:
+        promote_further(self, e)
+
+
+cdef void promote_further(Cache self, uint32_t e) noexcept:
+    policy_hit(&self.order, &self.slab, e)
+
+
 cdef inline int take_hit(Cache self, uint32_t e, int64_t now, PyObject **value) noexcept:
     cdef Entry *p
     if unlikely(self.flags) and unlikely(lapsed(self, e, now)):
@@ -70,7 +82,7 @@ cdef inline int take_hit(Cache self, uint32_t e, int64_t now, PyObject **value) 
     p = slab_entry(&self.slab, e)
     value[0] = p.value
     incref(p.value)
-    policy_hit(&self.order, &self.slab, e)
+    promote(self, e)
     return HIT
 
 
@@ -96,10 +108,12 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
     cdef uint32_t e, tag = <uint32_t>(hash >> 32)
     cdef PyObject *old_key = NULL
     cdef PyObject *old_value = NULL
+    cdef int64_t now = 0
     cdef Entry *p
-    cdef Segment *s
     cdef int r
-    if self.flags or self.listener is not None or unlikely(self.bound == 0):
+    # before the wheel is due nothing is dead, so the policy's victim is the right one
+    if self.listener is not None or unlikely(self.bound == 0) or unlikely(not quick_time(self, &now)) or \
+            self.jitter != 0.0:
         return UNSURE
     lock(self)
     r = probe(self, key, hash, &e)
@@ -112,10 +126,9 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
         incref(value)
         p.value = value
         self.removed[REPLACED] += 1
-        policy_hit(&self.order, &self.slab, e)
+        promote(self, e)
     elif likely(r == MISS):
-        s = table_segment(&self.table, tag)
-        if unlikely(not (segment_has_room(s) and policy_reserve(&self.order))):
+        if unlikely(not (segment_has_room(table_segment(&self.table, tag)) and policy_reserve(&self.order))):
             unlock(self)
             return UNSURE
         if self.total >= self.bound:
@@ -128,7 +141,8 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
             table_erase(&self.table, <uint32_t>(p.hash >> 32), e)
             self.removed[SIZE] += 1
         else:
-            if unlikely(not slab_has_room(&self.slab)):
+            if unlikely(not slab_has_room(&self.slab)) or (
+                    self.flags and slab_side(&self.slab, slab_next(&self.slab), TIMING) == NULL):
                 unlock(self)
                 return UNSURE
             e = slab_take(&self.slab)
@@ -146,6 +160,8 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
     else:
         unlock(self)
         return UNSURE
+    if self.flags:
+        set_deadline(self, e, later(self, now, self.default_ttl), now)
     if unlikely(not self.tracked) and (is_gc(key) or is_gc(value)):
         self.tracked = True
         gc_track(<PyObject*>self)

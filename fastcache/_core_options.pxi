@@ -101,6 +101,7 @@ cdef int options(Cache self, Options *o, object key, object value, object ttl, o
         self.flags |= HAS_TTI | HAS_EXTRA
     if o.weight != 1 or o.ntags:
         self.flags |= HAS_EXTRA
+    set_quick(self)
     return 0
 
 
@@ -129,7 +130,7 @@ cdef tuple tags_given(object tags):
     return tags
 
 
-cdef int check_options(object ttl, object tti, object weight, object tags) except -1:
+cdef int check_options(object ttl, object tti, object weight) except -1:
     """What options() will make of them, looked at before anything is counted."""
     if ttl is not UNSET:
         duration(ttl, "ttl")
@@ -137,8 +138,6 @@ cdef int check_options(object ttl, object tti, object weight, object tags) excep
         duration(tti, "tti")
     if weight is not UNSET:
         whole(weight, "weight", "an int")
-    if type(tags) is tuple:
-        tags_given(tags)
     return 0
 
 
@@ -157,6 +156,7 @@ cdef int hold_tags(Cache self, Options *o, object tags) except -1:
             raise MemoryError
         tags_init(self.marks)
     self.flags |= HAS_TAGS | HAS_EXTRA
+    set_quick(self)
     o.tags = <uint32_t*>PyMem_Malloc(len(names) * sizeof(uint32_t))
     if o.tags == NULL:
         raise MemoryError

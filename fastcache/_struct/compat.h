@@ -298,6 +298,36 @@ static void fc_patch_function_type(PyObject *type, Py_ssize_t vectorcall_offset)
     PyType_Modified(t);
 }
 
+/* Cython's own way into a method or slot is returned, for what the new one does not do itself. */
+typedef PyObject *(*fc_getter)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
+static fc_getter fc_patch_fastcall(PyObject *type, const char *name, fc_getter put) {
+    fc_getter saved;
+    PyObject *d = PyObject_GetAttrString(type, name);
+    if (d == NULL)
+        return NULL;
+    if (Py_TYPE(d) != &PyMethodDescr_Type || ((PyMethodDescrObject *)d)->d_method->ml_flags != (METH_FASTCALL | METH_KEYWORDS)) {
+        Py_DECREF(d);
+        PyErr_SetString(PyExc_SystemError, "fastcache was built by a Cython that calls methods in another way");
+        return NULL;
+    }
+    saved = (fc_getter)(void (*)(void))((PyMethodDescrObject *)d)->d_method->ml_meth;
+    ((PyMethodDescrObject *)d)->d_method->ml_meth = (PyCFunction)(void (*)(void))put;
+    Py_DECREF(d);       /* the type keeps it */
+    return saved;
+}
+static binaryfunc fc_patch_subscript(PyObject *type, binaryfunc put) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    binaryfunc saved = t->tp_as_mapping->mp_subscript;
+    t->tp_as_mapping->mp_subscript = put;
+    return saved;
+}
+static objobjargproc fc_patch_ass_subscript(PyObject *type, objobjargproc put) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    objobjargproc saved = t->tp_as_mapping->mp_ass_subscript;
+    t->tp_as_mapping->mp_ass_subscript = put;
+    return saved;
+}
+
 /* ---- CallKey: a tuple of its own type, so that a listing shows what was called ------------- */
 static PyTypeObject *fc_callkey_type;
 static PyObject *(*fc_callkey_repr_fn)(PyObject *);
