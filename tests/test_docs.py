@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import fastcache
 from fastcache.__main__ import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,3 +78,23 @@ def test_the_readme_has_a_place_for_the_measured_table() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert text.count("<!-- bench:begin -->") == text.count("<!-- bench:end -->") == 1
     assert text.index("<!-- bench:begin -->") < text.index("<!-- bench:end -->")
+
+
+@pytest.mark.parametrize(
+    ("page", "owner"),
+    [("cache.md", fastcache.Cache), ("decorators.md", fastcache.CachedFunction)],
+    ids=["Cache", "CachedFunction"],
+)
+def test_each_public_attribute_is_on_its_page(page: str, owner: type) -> None:
+    path = ROOT / "docs" / page
+    if not path.exists():
+        pytest.skip("the pages are not all here")
+    words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    assert {name for name in vars(owner) if not name.startswith("_")} <= words
+
+
+def test_each_exported_name_is_on_some_page() -> None:
+    if not (ROOT / "docs").exists():
+        pytest.skip("the pages are not all here")
+    words = set(re.findall(r"\w+", " ".join(p.read_text(encoding="utf-8") for p in PAGES)))
+    assert set(fastcache.__all__) <= words
