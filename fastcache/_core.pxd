@@ -89,7 +89,6 @@ cdef class Cache:
 cdef class CachedFunction:
     cdef vectorcallfunc vectorcall
     cdef PyObject *store        # `cache`, borrowed, for calls
-    cdef bint plain             # a lone str or int is its own key
     cdef readonly Cache cache
     cdef object function
     cdef bint typed

@@ -44,16 +44,19 @@ from libc.stdint cimport (
 )
 from libc.string cimport memset, strlen
 
-from fastcache._struct.entry cimport LISTS, MAX_ENTRIES, NEVER, NIL, Detail, Entry, Extra, Timing, likely, unlikely
+from fastcache._struct.entry cimport (
+    DETAIL, EXTRA, LISTS, MAX_ENTRIES, NEVER, NIL, TIMING, Detail, Entry, Extra, Timing, likely,
+    unlikely,
+)
 from fastcache._struct.mem cimport mem_alloc, mem_free, mem_zeroed
 from fastcache._struct.policy cimport (
     FIFO, LFU, LRU, policy_after, policy_before, policy_count, policy_free, policy_hit, policy_hottest,
-    policy_init, policy_insert, policy_remove, policy_reserve, policy_restore, policy_victim,
+    policy_init, policy_insert, policy_recycle, policy_remove, policy_reserve, policy_restore, policy_victim,
     policy_wants_aux,
 )
 from fastcache._struct.order cimport order_to_head
 from fastcache._struct.slab cimport (
-    DETAIL, EXTRA, TIMING, Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
+    Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
     slab_full, slab_has_room, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_take,
     slab_timing, slab_walk,
 )
@@ -169,10 +172,10 @@ cdef extern from *:
     static FC_ALWAYS_INLINE void __pyx_f_9fastcache_7_struct_5order_order_to_head(
         struct __pyx_t_9fastcache_7_struct_5order_Order *, struct __pyx_t_9fastcache_7_struct_4slab_Slab const *, uint32_t);
     static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
-    static FC_ALWAYS_INLINE int FC_CORE(mix_at_once)(PyObject *, uint64_t *, int64_t *);
-    static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, int64_t, PyObject **);
+    static FC_ALWAYS_INLINE int FC_CORE(mix_at_once)(PyObject *, uint64_t *);
+    static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_any)(FC_FUNCTION, PyObject **, size_t);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_args_further)(FC_FUNCTION, PyObject **, size_t, uint64_t, int);
     static FC_NOINLINE PyObject *FC_CORE(call_of_own_key)(FC_FUNCTION, PyObject **, size_t, uint64_t);
     static FC_NOINLINE PyObject *FC_CORE(front_get_slower)(PyObject *, PyObject **, Py_ssize_t, uint64_t);
     static FC_NOINLINE void FC_CORE(promote_further)(FC_CACHE, uint32_t);
@@ -196,21 +199,18 @@ cdef extern from *:
         FC_CORE(put_loaded)((FC_CACHE)(cache), key, hash, value, since, mode)
     #define raw_call_of_shape(function, args, nargsf, names) \\
         FC_CORE(call_of_shape)((FC_FUNCTION)(function), args, nargsf, names)
-    #define raw_call_of_any(function, args, nargsf) \\
-        FC_CORE(call_of_any)((FC_FUNCTION)(function), args, nargsf)
     #define raw_call_of_own_key(function, args, nargsf, hash) \\
         FC_CORE(call_of_own_key)((FC_FUNCTION)(function), args, nargsf, hash)
     #define raw_call_through(function, call, args, nargsf, names, key, hash) \\
         FC_CORE(call_through)((FC_FUNCTION)(function), call, args, nargsf, names, key, hash)
-    #define raw_hit_at_once(cache, key, hash, number, value) \\
-        FC_CORE(hit_at_once)((FC_CACHE)(cache), key, hash, number, value)
+    #define raw_hit_at_once(cache, key, hash, value) \\
+        FC_CORE(hit_at_once)((FC_CACHE)(cache), key, hash, value)
     #define raw_put_at_once(cache, key, hash, value) \\
         FC_CORE(put_at_once)((FC_CACHE)(cache), key, hash, value)
     #define raw_count_miss(cache) (((FC_CACHE)(cache))->misses++)
-    #define raw_plain(function) (((FC_FUNCTION)(function))->plain)
     #define raw_store(function) (((FC_FUNCTION)(function))->store)
     #define raw_call_of_args(function, cache, args, nargsf) \\
-        FC_CORE(call_of_args)(function, (FC_CACHE)(cache), args, nargsf)
+        FC_CORE(call_of_args)((FC_FUNCTION)(function), (FC_CACHE)(cache), args, nargsf)
     """
     int raw_mix_quickly(PyObject*, uint64_t*) noexcept
     int raw_look_quickly(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
@@ -219,15 +219,13 @@ cdef extern from *:
     int raw_call_hash(const void*, uint64_t*) noexcept
     int raw_put_loaded(PyObject*, PyObject*, uint64_t, PyObject*, uint64_t, int) noexcept
     PyObject* raw_call_of_shape(PyObject*, PyObject**, size_t, PyObject*) noexcept
-    PyObject* raw_call_of_any(PyObject*, PyObject**, size_t) noexcept
     PyObject* raw_call_of_own_key(PyObject*, PyObject**, size_t, uint64_t) noexcept
     PyObject* raw_call_through(PyObject*, const void*, PyObject**, size_t, PyObject*, PyObject*, uint64_t) noexcept
-    int raw_hit_at_once(PyObject*, PyObject*, uint64_t, int64_t, PyObject**) noexcept
+    int raw_hit_at_once(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
     int raw_put_at_once(PyObject*, PyObject*, uint64_t, PyObject*) noexcept
     void raw_count_miss(PyObject*) noexcept
-    bint raw_plain(PyObject*) noexcept
     PyObject* raw_store(PyObject*) noexcept
-    PyObject* raw_call_of_args(CachedFunction, PyObject*, PyObject**, size_t) noexcept
+    PyObject* raw_call_of_args(void*, PyObject*, PyObject**, size_t) noexcept
     Py_hash_t raw_hash_of "fc_hash"(PyObject*) noexcept
 
 cdef enum:
@@ -259,17 +257,16 @@ cdef enum:
 POLICY_NAMES = ("lru", "fifo", "lfu")       # by Policy.kind
 cdef tuple CAUSES = ("explicit", "replaced", "size", "expired")
 
-cdef class _Unset:
-    """Stands for an argument that was not given."""
+cdef object UNSET = ...             # an option that was not given: a default that signatures can show
+
+
+cdef class _Absent:
+    """Stands for no value at all."""
 
     def __repr__(self):
-        return "<unset>"
+        return "<absent>"
 
-    def __reduce__(self):
-        return "_UNSET"
-
-_UNSET = _Unset()
-cdef object UNSET = _UNSET
+cdef object ABSENT = _Absent()
 
 
 # ---- hashing ---------------------------------------------------------------------------------
@@ -284,13 +281,11 @@ cdef uint64_t WIDE_SEED = <uint64_t><Py_hash_t>hash("fastcache: wide ints")
 
 cdef inline uint64_t mix(uint64_t h) noexcept nogil:
     """A secret permutation of the 64-bit hashes, so equal results mean equal hashes. The hash of
-    an int is the int itself: without this, keys that are multiples of 4096 would share a cell."""
-    h ^= SEED
-    h ^= h >> 32
-    h *= FACTOR_1
-    h ^= h >> 29
-    h *= FACTOR_2
-    return h ^ (h >> 32)
+    an int is the int itself: without this, keys that are multiples of 4096 would share a cell.
+    The index uses the upper half only, on which every bit of h has its effect: the first product
+    carries low bits up, the shift brings high bits down, the second carries both up again."""
+    h = (h ^ SEED) * FACTOR_1
+    return (h ^ (h >> 29)) * FACTOR_2
 
 
 cdef inline uint64_t mix_digits(const uint32_t *digits, Py_ssize_t n, bint negative) noexcept nogil:
@@ -406,150 +401,7 @@ cdef int time_on(Cache self, int64_t ttl) except -1:
     return 0
 
 
-# ---- find ------------------------------------------------------------------------------------
-# All of these are called locked and return locked; only when they raise, the lock is released.
-
-cdef inline uint32_t find(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
-    """The entry of a key, dead or alive, or NIL. Unlocks while user code compares."""
-    cdef Segment *s = table_segment(&self.table, <uint32_t>(hash >> 32))
-    cdef uint32_t mask = s.mask
-    cdef uint32_t i = <uint32_t>(hash >> 32) & mask
-    cdef uint64_t cell
-    cdef Entry *p
-    cdef int r
-    while True:
-        cell = s.cells[i]
-        if cell == 0:
-            break
-        if (cell ^ hash) >> 32 == 0:
-            p = slab_entry(&self.slab, <uint32_t>cell)
-            if likely(p.hash == hash):
-                if p.key == key:
-                    return <uint32_t>cell
-                r = same(p.key, key)
-                if likely(r == 1):
-                    return <uint32_t>cell
-                if r < 0:
-                    return find_asking(self, key, hash)
-        i = (i + 1) & mask
-    if long_exact(key):
-        if unlikely(long_wide(key)) and self.count > self.wide:
-            # an equal float or Decimal lies under the hash that Python gives
-            return find_asking(self, key, mix(<uint64_t>hash_of(key)))
-    elif unlikely(self.wide != 0):
-        return find_wide(self, key, hash)
-    return NIL
-
-
-cdef uint32_t find_asking(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
-    """find() where the objects themselves must say whether they are equal."""
-    cdef Segment *s
-    cdef uint32_t i, e
-    cdef uint64_t cell, version
-    cdef PyObject *held
-    cdef int r, restarts
-    for restarts in range(RESTARTS):
-        version = self.table.version
-        s = table_segment(&self.table, <uint32_t>(hash >> 32))
-        i = <uint32_t>(hash >> 32) & s.mask
-        while True:
-            cell = s.cells[i]
-            if cell == 0:
-                if self.wide != 0 and not long_exact(key):
-                    return find_wide(self, key, hash)
-                return NIL
-            e = <uint32_t>cell
-            if (cell ^ hash) >> 32 == 0 and slab_entry(&self.slab, e).hash == hash:
-                held = slab_entry(&self.slab, e).key
-                r = same(held, key)
-                if r < 0:
-                    incref(held)
-                    unlock(self)
-                    try:
-                        r = compare(held, key, Py_EQ)
-                    finally:
-                        decref(held)
-                    lock(self)
-                    if self.table.version != version:
-                        break
-                if r:
-                    return e
-            i = (i + 1) & s.mask
-    return find_listed(self, key, hash)
-
-
-cdef uint32_t find_listed(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
-    """find() by a list of the keys of equal hash, each compared once: for an `__eq__` that
-    edits the cache whenever it is asked."""
-    cdef uint32_t e = NIL
-    cdef list keys = [], numbers = []
-    cdef object k
-    # no object may be made under the lock, so the entries are taken one by one
-    while True:
-        e = slab_walk(&self.slab, e + 1)
-        while e != NIL and slab_entry(&self.slab, e).hash != hash:
-            e = slab_walk(&self.slab, e + 1)
-        if e == NIL:
-            break
-        k = <object>slab_entry(&self.slab, e).key
-        unlock(self)
-        keys.append(k)
-        numbers.append(e)
-        lock(self)
-    unlock(self)
-    for k, number in zip(keys, numbers):
-        if compare(<PyObject*>k, key, Py_EQ):
-            e = number
-            lock(self)
-            if holds(self, e, <PyObject*>k, hash):
-                return e
-            unlock(self)
-    lock(self)
-    return NIL
-
-
-cdef bint holds(Cache self, uint32_t e, PyObject *key, uint64_t hash) noexcept:
-    """Whether entry e (or whatever it is now) still holds this very key."""
-    return e < slab_end(&self.slab) and slab_walk(&self.slab, e) == e and \
-        slab_entry(&self.slab, e).key == key and slab_entry(&self.slab, e).hash == hash
-
-
-cdef uint32_t find_wide(Cache self, PyObject *key, uint64_t hash) except? 0xFFFFFFFFu:
-    """A key that is no exact int, where ints lie under a hash of their digits: it may equal
-    one of them (2.0**70 == 2**70). O(1) for floats and where no such int has this hash;
-    otherwise O(n)."""
-    cdef uint32_t e = NIL
-    cdef object k
-    cdef uint64_t digits_hash
-    cdef bint found
-    cdef double x
-    if str_exact(key) or bytes_exact(key) or tuple_exact(key) or key == <PyObject*>None or \
-            self.wide_filter[hash >> 56] == 0:
-        return NIL
-    if PyFloat_CheckExact(<object>key):
-        x = PyFloat_AS_DOUBLE(<object>key)
-        if not isfinite(x) or x != floor(x):
-            return NIL
-        unlock(self)
-        k = int(x)
-        lock(self)
-        if not long_wide(<PyObject*>k):
-            return NIL
-        mix_key(<PyObject*>k, &digits_hash)
-        return find(self, <PyObject*>k, digits_hash)
-    while True:
-        e = slab_walk(&self.slab, e + 1)
-        if e == NIL:
-            return NIL
-        if long_exact(slab_entry(&self.slab, e).key) and long_wide(slab_entry(&self.slab, e).key) \
-                and mix(<uint64_t>hash_of(slab_entry(&self.slab, e).key)) == hash:
-            k = <object>slab_entry(&self.slab, e).key
-            digits_hash = slab_entry(&self.slab, e).hash
-            unlock(self)
-            found = compare(<PyObject*>k, key, Py_EQ)
-            lock(self)
-            if found and holds(self, e, <PyObject*>k, digits_hash):
-                return e
+include "_core_find.pxi"
 
 
 # ---- death -----------------------------------------------------------------------------------
@@ -815,182 +667,7 @@ cdef inline int64_t lifetime_from(Cache self, int64_t now, int64_t ttl) noexcept
     return later(self, now, ttl)
 
 
-# ---- store -----------------------------------------------------------------------------------
-
-cdef inline void defaults(Cache self, Options *o) noexcept:
-    o.ttl = self.default_ttl
-    o.tti = self.default_tti
-    o.weight = 1
-    o.ntags = 0
-    o.tags = NULL
-    o.load = False
-    o.fenced = NULL
-    o.cost = -1.0
-
-
-cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t old,
-                  int64_t deadline) noexcept:
-    """Make sure that the stores of put() succeed. False: no memory, nothing changed that a user could see."""
-    cdef uint32_t e = old
-    if old == NIL:
-        if not (slab_reserve(&self.slab) and table_reserve(&self.table, <uint32_t>(hash >> 32))
-                and policy_reserve(&self.order)):
-            return False
-        e = slab_next(&self.slab)
-        if long_exact(key) and unlikely(long_wide(key)) and self.wide_filter == NULL:
-            self.wide_filter = <uint32_t*>mem_zeroed(&self.own_bytes, WIDE_FILTER * sizeof(uint32_t))
-            if self.wide_filter == NULL:
-                return False
-    if deadline != NEVER and not slab_need(&self.slab, e, TIMING):
-        return False
-    if (o.weight != 1 or o.tti != NEVER or o.ntags) and not slab_need(&self.slab, e, EXTRA):
-        return False
-    if o.ntags and not tags_reserve_nodes(self.marks, o.ntags):
-        return False
-    return not self.flags & HAS_DETAIL or slab_need(&self.slab, e, DETAIL)
-
-
-cdef inline void set_deadline(Cache self, uint32_t e, int64_t deadline, int64_t now) noexcept:
-    """Only after slab_need."""
-    cdef Timing *t = slab_timing(&self.slab, e)
-    if t == NULL:
-        return                      # its chunk knows of no deadlines, and this is none
-    if t.prev != NIL:
-        if deadline >= t.deadline and deadline != NEVER:
-            t.deadline = deadline   # moved later: the wheel finds out when the entry comes up
-            return
-        wheel_cancel(self.wheel, &self.slab, e)
-    t.deadline = deadline
-    if deadline != NEVER:
-        wheel_schedule(self.wheel, &self.slab, e, deadline, now)
-
-
-cdef void write_extras(Cache self, uint32_t e, Options *o, int64_t deadline, int64_t hard,
-                       int64_t now) noexcept:
-    """What of the entry lies in side arrays, for a new entry or an overwritten one."""
-    cdef Extra *x
-    cdef Detail *d
-    cdef uint32_t i
-    if self.flags & HAS_TIME and slab_side(&self.slab, e, TIMING) != NULL:
-        set_deadline(self, e, deadline, now)
-    if self.flags & HAS_EXTRA:
-        x = slab_extra(&self.slab, e)
-        if x != NULL:
-            x.idle = o.tti
-            x.hard = hard
-            x.weight = o.weight
-            if x.tags:
-                tags_detach(self.marks, &x.tags)
-            for i in range(o.ntags):
-                tags_attach(self.marks, &x.tags, e, o.tags[i], self.marks.sequence)
-    d = slab_detail(&self.slab, e) if self.flags & HAS_DETAIL else NULL
-    if d != NULL:
-        d.born = now
-        d.hits = 0
-        d.cost = o.cost
-
-
-cdef inline int64_t weight_of(Cache self, uint32_t e) noexcept:
-    cdef Extra *x = slab_extra(&self.slab, e) if self.flags & HAS_EXTRA else NULL
-    return x.weight if x != NULL else 1
-
-
-cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options *o, int64_t now,
-             int mode) except -1:
-    """1: stored. 0: not, since there is one (ADD), it is too heavy, it would be dead on arrival, or
-    its load was fenced; then nothing else has changed, but that SET takes the old one away."""
-    cdef Bin bin
-    cdef uint32_t e, loser
-    cdef int64_t deadline = NEVER, hard = NEVER, old_weight
-    cdef int cause, result
-    cdef Entry *p
-    bin.n = 0
-    if unlikely(self.flags & HAS_TIME):
-        hard = lifetime_from(self, now, o.ttl)
-        deadline = min(hard, later(self, now, o.tti))
-    lock(self)
-    while True:
-        e = find(self, key, hash)
-        if unlikely(self.flags & MORTAL) and e != NIL and dead(self, e, now):
-            remove(self, e, cause_of_death(self, e, now), &bin)
-            e = NIL
-        result = 0
-        if unlikely(o.load) and load_was_fenced(self, hash, o):
-            self.fenced += 1
-            break
-        if mode == ADD and e != NIL:
-            break
-        if not o.load:
-            fence_if_loading(self, hash)
-        if unlikely(o.weight > self.bound or self.bound == 0 or o.ttl == 0 or o.tti == 0):
-            if e != NIL:
-                remove(self, e, SIZE if o.weight > self.bound else EXPLICIT, &bin)
-            break
-        old_weight = weight_of(self, e) if e != NIL else 0
-        if unlikely(self.unbounded and self.total - old_weight > INT64_MAX - o.weight):
-            unlock(self)
-            settle(self, &bin)
-            raise OverflowError("the weights of a cache must add up to at most 2**63 - 1")
-        while self.total - old_weight > self.bound - o.weight and bin.n < BIN - 1:
-            loser = victim(self, now, e, &cause)
-            remove(self, loser, cause, &bin)
-        if unlikely(self.total - old_weight > self.bound - o.weight):
-            # the bin is full: release what is in it, and look again
-            unlock(self)
-            settle(self, &bin)
-            lock(self)
-            continue
-        if unlikely(e == NIL and slab_full(&self.slab)):
-            unlock(self)
-            settle(self, &bin)
-            raise OverflowError(f"a cache holds at most {MAX_ENTRIES} entries")
-        if unlikely(not reserve(self, key, hash, o, e, deadline)):
-            unlock(self)
-            settle(self, &bin)
-            raise MemoryError
-        incref(value)
-        if e == NIL:
-            e = slab_take(&self.slab)
-            p = slab_entry(&self.slab, e)
-            incref(key)
-            p.key = key
-            p.value = value
-            p.hash = hash
-            table_insert(&self.table, <uint32_t>(hash >> 32), e)
-            policy_insert(&self.order, &self.slab, e)
-            self.count += 1
-            self.inserted += 1
-            if long_exact(key) and unlikely(long_wide(key)):
-                self.wide += 1
-                self.wide_filter[mix(<uint64_t>hash_of(key)) >> 56] += 1
-        else:
-            p = slab_entry(&self.slab, e)
-            (&bin.items[bin.n]).key = NULL
-            if self.listener is not None:
-                incref(p.key)
-                (&bin.items[bin.n]).key = p.key
-            (&bin.items[bin.n]).value = p.value
-            (&bin.items[bin.n]).cause = REPLACED
-            bin.n += 1
-            self.removed[REPLACED] += 1
-            p.value = value
-            policy_hit(&self.order, &self.slab, e)
-        self.total += o.weight - old_weight
-        if unlikely(self.flags):
-            write_extras(self, e, o, deadline, hard, now)
-        if not self.tracked and (is_gc(key) or is_gc(value)):
-            self.tracked = True
-            gc_track(<PyObject*>self)
-        result = 1
-        break
-    unlock(self)
-    if bin.n or self.events is not None:
-        settle(self, &bin)
-    if unlikely(self.flags & MORTAL) and unlikely(chores(self, now)):
-        poll(self, now)
-    return result
-
-
+include "_core_store.pxi"
 include "_core_fast.pxi"
 include "_core_whole.pxi"
 include "_core_flights.pxi"
@@ -998,9 +675,7 @@ include "_core_ops.pxi"
 
 
 cdef class Cache:
-    """Cache(maxsize, *, policy="lru", ttl=None, tti=None, jitter=0.0, weigher=None, listener=None, clock=None, details=False, name=None)
-    --
-
+    """Cache(maxsize, *, policy="lru", ttl=None, tti=None, jitter=0.0, weigher=None, listener=None, clock=None, details=False, name=None)\n--\n
     A bounded mapping in memory that evicts by policy and expires by time.
 
     maxsize: how many entries (or how much weight) it holds; 0 stores nothing, None is unbounded.
@@ -1115,13 +790,7 @@ cdef class Cache:
 
     def peek(self, key, default=None, /):
         """The value of key, or default; neither an access nor counted. O(1)."""
-        cdef uint32_t e
-        cdef object value = default
-        e = find_alive(self, key)
-        if e != NIL:
-            value = <object>slab_entry(&self.slab, e).value
-        unlock(self)
-        return value
+        return peek(self, key, default)
 
     def __contains__(self, key):
         """Whether key is held and alive; neither an access nor counted. O(1)."""
@@ -1182,7 +851,7 @@ cdef class Cache:
             weigh(self, &o, key, value)
         put(self, <PyObject*>key, hash, <PyObject*>value, &o, time_if_any(self), SET)
 
-    def set(self, key, value, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+    def set(self, key, value, /, *, ttl=..., tti=..., weight=..., tags=()):
         """Store value under key with options of its own; those not given are the cache's defaults.
 
         ttl, tti: seconds or timedelta; None is for ever, 0 stores nothing and removes the old
@@ -1190,12 +859,13 @@ cdef class Cache:
         A value heavier than maxsize is not stored, and the old one goes. O(1)."""
         store(self, key, value, ttl, tti, weight, tags, SET)
 
-    def add(self, key, value, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+    def add(self, key, value, /, *, ttl=..., tti=..., weight=..., tags=()):
         """Store only if key is absent; True if it was stored. Options as in set. O(1)."""
         return store(self, key, value, ttl, tti, weight, tags, ADD) == 1
 
-    def set_many(self, mapping, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+    def set_many(self, mapping, /, *, ttl=..., tti=..., weight=..., tags=()):
         """set() for each pair of a mapping or an iterable of pairs. O(len(mapping))."""
+        check_options(ttl, tti, weight)
         tags = tags_given(tags)     # an iterator would serve the first pair only
         for key, value in pairs_of(mapping):
             store(self, key, value, ttl, tti, weight, tags, SET)
@@ -1223,7 +893,7 @@ cdef class Cache:
         gives initial + delta. ttl and tags stay. TypeError unless all are int or float. O(1)."""
         return increment(self, key, delta, initial)
 
-    def touch(self, key, /, ttl=_UNSET):
+    def touch(self, key, /, ttl=...):
         """Give key a new ttl (default: the cache's) and start its idle time anew; True if it is
         there. No access for the policy, not counted. ttl=0 removes it. O(1)."""
         return touch(self, key, ttl)
@@ -1246,14 +916,16 @@ cdef class Cache:
             n += discard(self, key)
         return n
 
-    def pop(self, key, default=_UNSET, /):
+    def pop(self, key, /, *default):
         """Remove key and return its value; default, or KeyError without one, if absent. O(1)."""
         cdef PyObject *value = NULL
+        if len(default) > 1:
+            raise TypeError(f"pop takes a key and at most one default, got {1 + len(default)} arguments")
         if take(self, key, &value):
             return owned(value)
-        if default is UNSET:
+        if not default:
             raise KeyError(key)
-        return default
+        return default[0]
 
     def popitem(self):
         """Remove and return the (key, value) that the policy would evict next; KeyError if empty.
@@ -1298,7 +970,7 @@ cdef class Cache:
             pass
         self.unbounded = maxsize is None
 
-    def get_or_set(self, key, factory, /, *, ttl=_UNSET, tti=_UNSET, weight=_UNSET, tags=()):
+    def get_or_set(self, key, factory, /, *, ttl=..., tti=..., weight=..., tags=()):
         """The value of key; if absent, that of factory(), stored with options as in set.
 
         factory runs once per key at a time, over all threads: the others wait for it, and get its
@@ -1311,6 +983,7 @@ cdef class Cache:
             check_options(ttl, tti, weight)
         if type(tags) is not tuple or tags:
             tags = tags_given(tags)
+        check_factory(factory)
         mix_key(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
             return owned(value)
@@ -1346,7 +1019,7 @@ cdef class Cache:
             return True
         if not isinstance(other, Mapping):
             return NotImplemented
-        return dict(self.items()) == dict(other.items())
+        return dict(CacheItemsView(self)) == dict(other.items())
 
     __hash__ = None
     __reversed__ = None

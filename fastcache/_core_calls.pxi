@@ -196,16 +196,6 @@ cdef int look_call(Cache self, const Call *c, uint64_t hash, PyObject **value) e
 # From here to put_loaded nothing raises in Cython's way: NULL or -1 says that an exception is set.
 # Calls come in through call() in _core_front.pxi.
 
-cdef PyObject* call_of_any(CachedFunction self, PyObject **args, size_t nargsf) noexcept:
-    """A call with positional arguments only, untyped."""
-    cdef uint64_t hash
-    if vectorcall_nargs(nargsf) == 1 and (str_exact(args[0]) or long_exact(args[0])):
-        if raw_mix_quickly(args[0], &hash) < 0:
-            return NULL
-        return call_of_own_key(self, args, nargsf, hash)
-    return raw_call_of_args(self, self.store, args, nargsf)
-
-
 cdef PyObject* call_of_own_key(CachedFunction self, PyObject **args, size_t nargsf, uint64_t hash) noexcept:
     """A call with one argument that is its own key."""
     cdef PyObject *value
@@ -220,21 +210,24 @@ cdef PyObject* call_of_own_key(CachedFunction self, PyObject **args, size_t narg
 
 
 cdef PyObject* call_of_args(CachedFunction self, Cache cache, PyObject **args, size_t nargsf) noexcept:
-    """A call with positional arguments only, untyped: the tuple of them is the key."""
+    """A call with positional arguments only, untyped."""
     cdef Py_ssize_t i, n = vectorcall_nargs(nargsf)
     cdef Py_uhash_t acc = tuple_hash_start()
-    cdef Py_hash_t h
+    cdef Py_hash_t h = 0
     cdef uint64_t hash
     cdef uint32_t e = NIL
     cdef int64_t now = 0
     cdef PyObject *value
     cdef int r = UNSURE
-    cdef Call c
     for i in range(n):
         h = raw_hash_of(args[i])
         if unlikely(h == -1):
             return NULL
         acc = tuple_hash_step(acc, h)
+    if unlikely(n == 1) and (str_exact(args[0]) or long_exact(args[0])):
+        if raw_mix_quickly(args[0], &hash) < 0:
+            return NULL
+        return call_of_own_key(self, args, nargsf, hash)
     hash = mix(<uint64_t>tuple_hash_end(acc, n))
     if likely(quick_time(cache, &now)):
         lock(cache)
@@ -246,13 +239,20 @@ cdef PyObject* call_of_args(CachedFunction self, Cache cache, PyObject **args, s
         unlock(cache)
         if likely(r == HIT):
             return value
+    return call_of_args_further(self, args, nargsf, hash, r)
+
+
+cdef PyObject* call_of_args_further(CachedFunction self, PyObject **args, size_t nargsf,
+                                    uint64_t hash, int r) noexcept:
+    cdef PyObject *value
+    cdef Call c
     c.args = args
-    c.nargs = n
+    c.nargs = vectorcall_nargs(nargsf)
     c.names = NULL
     c.nkw = 0
     c.typed = False
     if r != MISS:
-        r = raw_look_call(<PyObject*>cache, &c, hash, &value)
+        r = raw_look_call(self.store, &c, hash, &value)
         if r:
             return value if r > 0 else NULL
     return call_through(self, &c, args, nargsf, NULL, NULL, hash)
@@ -298,7 +298,7 @@ cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf
     c.nkw = tuple_size(names) if names != NULL else 0
     c.typed = self.typed
     if names == NULL and not self.typed:
-        return call_of_any(self, args, nargsf)
+        return raw_call_of_args(<void*>self, self.store, args, nargsf)
     if raw_call_hash(&c, &hash) < 0:
         return NULL
     r = raw_look_call(self.store, &c, hash, &value)
@@ -351,18 +351,17 @@ cdef class CachedFunction:
     which computes for itself on a miss.
     """
 
-    def __init__(self, function, cache, typed=False, maxsize=_UNSET):
+    def __init__(self, function, cache, typed=False, maxsize=...):
         cdef Cache c = cache
         if not callable(function):
             raise TypeError("the first argument must be callable")
-        self.vectorcall = <vectorcallfunc><void*>call
         self.function = function
         self.cache = c
         self.store = <PyObject*>c
         self.typed = bool(typed)
         self.shown_maxsize = c.maxsize if maxsize is UNSET else maxsize
         self.off = c.bound == 0
-        self.plain = not self.typed and not self.off
+        self.vectorcall = <vectorcallfunc><void*>(call_shaped if self.typed or self.off else call)
 
     def cache_info(self):
         """Hits, misses, maxsize and currsize, as a CacheInfo."""
@@ -399,6 +398,10 @@ cdef class CachedFunction:
 
     def __reduce__(self):
         return self.__qualname__
+
+    @classmethod
+    def __class_getitem__(cls, item, /):
+        return _GenericAlias(cls, item)
 
     def __copy__(self):
         return self

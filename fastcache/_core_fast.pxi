@@ -137,7 +137,7 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
             p = slab_entry(&self.slab, e)
             old_key = p.key
             old_value = p.value
-            policy_remove(&self.order, &self.slab, e)
+            policy_recycle(&self.order, &self.slab, e)
             table_erase(&self.table, <uint32_t>(p.hash >> 32), e)
             self.removed[SIZE] += 1
         else:
@@ -147,6 +147,7 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
                 return UNSURE
             e = slab_take(&self.slab)
             p = slab_entry(&self.slab, e)
+            policy_insert(&self.order, &self.slab, e)
             self.total += 1
             self.count += 1
         self.inserted += 1
@@ -156,7 +157,6 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
         p.value = value
         p.hash = hash
         table_insert(&self.table, tag, e)
-        policy_insert(&self.order, &self.slab, e)
     else:
         unlock(self)
         return UNSURE

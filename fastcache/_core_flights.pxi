@@ -189,6 +189,14 @@ cdef bint would_circle(object mine, Flight wanted) except -1:
     return False
 
 
+cdef int check_factory(object factory) except -1:
+    if not callable(factory):
+        raise TypeError(f"factory must be callable, got {factory!r}")
+    if is_async(factory):
+        raise TypeError(f"factory must not be async, got {factory!r}")
+    return 0
+
+
 cdef object call_factory(object factory):
     cdef object value = factory()
     if PyCoro_CheckExact(value):
@@ -209,10 +217,6 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object factory
     cdef Flight flight
     cdef object mine, token
     cdef bint circle
-    if not callable(factory):
-        raise TypeError(f"factory must be callable, got {factory!r}")
-    if is_async(factory):
-        raise TypeError(f"factory must not be async, got {factory!r}")
     while True:
         flight = flight_of(self, key, hash)
         if flight is None:
@@ -256,8 +260,8 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object factory
         if flight.state == FAILED:
             raise flight.error
         # abandoned: take over, unless another follower has, or has stored it
-        value = self.peek(key, UNSET)
-        if value is not UNSET:
+        value = peek(self, key, ABSENT)
+        if value is not ABSENT:
             return value
 
 
@@ -291,8 +295,8 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
         flight.tags = o.tags
         flight.ntags = o.ntags
         # it may have landed between this caller's look and its registration
-        value = self.peek(flight.key, UNSET)
-        if value is not UNSET:
+        value = peek(self, flight.key, ABSENT)
+        if value is not ABSENT:
             flight.value = value
             flight.state = LANDED
             return value

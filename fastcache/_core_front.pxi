@@ -18,17 +18,14 @@ cdef binary further_subscript
 cdef setter further_ass_subscript
 
 
-cdef inline bint mix_at_once(PyObject *key, uint64_t *hash, int64_t *number) noexcept:
-    """The mixed hash of an exact str that has been hashed before, or of a small int (then *number
-    is it, else -1). False: neither."""
-    cdef Py_hash_t h
-    number[0] = -1
+cdef inline bint mix_at_once(PyObject *key, uint64_t *hash) noexcept:
+    """The mixed hash of an exact str that has been hashed before, or of a small int. False: neither."""
+    cdef int64_t h
     if str_exact(key):
         h = str_hash(key)
         if unlikely(h == -1):
             return False
-    elif long_exact(key) and long_compact(key, number):
-        h = <Py_hash_t>number[0]
+    elif likely(long_exact(key)) and likely(long_compact(key, &h)):
         if unlikely(h < 0):         # -1 and -2 have one hash
             return False
     else:
@@ -37,14 +34,17 @@ cdef inline bint mix_at_once(PyObject *key, uint64_t *hash, int64_t *number) noe
     return True
 
 
-cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, int64_t number,
-                            PyObject **value) noexcept:
+cdef inline bint same_number(PyObject *a, PyObject *b) noexcept:
+    cdef int64_t v, w
+    return long_exact(a) and long_exact(b) and long_compact(a, &v) and long_compact(b, &w) and v == w
+
+
+cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, PyObject **value) noexcept:
     """HIT with a new reference in *value, counted; MISS, for the caller to count; or UNSURE."""
     cdef Segment *s
     cdef uint64_t *cells
     cdef uint64_t cell
     cdef uint32_t mask, i
-    cdef int64_t other
     cdef Entry *p
     if unlikely(not self.quick):
         return UNSURE
@@ -61,8 +61,7 @@ cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, int64_t nu
         if (cell ^ hash) >> 32 == 0:
             p = slab_entry(&self.slab, <uint32_t>cell)
             if likely(p.hash == hash):
-                if unlikely(p.key != key) and not (
-                        number >= 0 and long_exact(p.key) and long_compact(p.key, &other) and other == number):
+                if unlikely(p.key != key) and not same_number(p.key, key):
                     unlock(self)
                     return UNSURE
                 self.hits += 1
@@ -76,13 +75,12 @@ cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, int64_t nu
 
 cdef PyObject* front_get(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *names) noexcept:
     cdef uint64_t hash
-    cdef int64_t number
     cdef PyObject *value
     cdef int r
     if unlikely(nargs < 1 or nargs > 2 or names != NULL) or \
-            unlikely(not mix_at_once(args[0], &hash, &number)):
+            unlikely(not mix_at_once(args[0], &hash)):
         return further_get(self, args, nargs, names)
-    r = raw_hit_at_once(self, args[0], hash, number, &value)
+    r = raw_hit_at_once(self, args[0], hash, &value)
     if likely(r == HIT):
         return value
     if likely(r == MISS):
@@ -108,18 +106,16 @@ cdef PyObject* front_get_slower(PyObject *self, PyObject **args, Py_ssize_t narg
 
 cdef PyObject* front_subscript(PyObject *self, PyObject *key) noexcept:
     cdef uint64_t hash
-    cdef int64_t number
     cdef PyObject *value
-    if likely(mix_at_once(key, &hash, &number)) and \
-            likely(raw_hit_at_once(self, key, hash, number, &value) == HIT):
+    if likely(mix_at_once(key, &hash)) and \
+            likely(raw_hit_at_once(self, key, hash, &value) == HIT):
         return value
     return further_subscript(self, key)
 
 
 cdef int front_ass_subscript(PyObject *self, PyObject *key, PyObject *value) noexcept:
     cdef uint64_t hash
-    cdef int64_t number
-    if likely(value != NULL) and likely(mix_at_once(key, &hash, &number)) and \
+    if likely(value != NULL) and likely(mix_at_once(key, &hash)) and \
             likely(raw_put_at_once(self, key, hash, value) != UNSURE):
         return 0
     return further_ass_subscript(self, key, value)
@@ -129,16 +125,20 @@ cdef inline int put_at_once(Cache self, PyObject *key, uint64_t hash, PyObject *
     return UNSURE if unlikely(self.loading) else put_quickly(self, key, hash, value, SET)
 
 
+cdef PyObject* call_shaped(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) noexcept:
+    """The vectorcall of a function that is typed or keeps nothing."""
+    return raw_call_of_shape(function, args, nargsf, names)
+
+
 cdef PyObject* call(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) noexcept:
     cdef uint64_t hash
-    cdef int64_t number
     cdef PyObject *value
     cdef int r
-    if unlikely(names != NULL) or unlikely(not raw_plain(function)):
+    if unlikely(names != NULL):
         return raw_call_of_shape(function, args, nargsf, names)
-    if vectorcall_nargs(nargsf) != 1 or unlikely(not mix_at_once(args[0], &hash, &number)):
-        return raw_call_of_any(function, args, nargsf)
-    r = raw_hit_at_once(raw_store(function), args[0], hash, number, &value)
+    if vectorcall_nargs(nargsf) != 1 or unlikely(not mix_at_once(args[0], &hash)):
+        return raw_call_of_args(function, raw_store(function), args, nargsf)
+    r = raw_hit_at_once(raw_store(function), args[0], hash, &value)
     if likely(r == HIT):
         return value
     if r == MISS:

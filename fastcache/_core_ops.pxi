@@ -11,6 +11,15 @@ cdef uint32_t find_alive(Cache self, object key) except? 0xFFFFFFFFu:
     return NIL if e != NIL and self.flags & MORTAL and dead(self, e, now) else e
 
 
+cdef object peek(Cache self, object key, object value):
+    """The value of key if it is held and alive, else `value`."""
+    cdef uint32_t e = find_alive(self, key)
+    if e != NIL:
+        value = <object>slab_entry(&self.slab, e).value
+    unlock(self)
+    return value
+
+
 cdef int store(Cache self, object key, object value, object ttl, object tti, object weight, object tags,
                int mode) except -1:
     cdef Options o
@@ -23,7 +32,7 @@ cdef int store(Cache self, object key, object value, object ttl, object tti, obj
         drop_tags(self, &o)
 
 
-def pairs_of(other):
+cdef object pairs_of(object other):
     """The pairs of what dict.update takes."""
     if isinstance(other, Mapping):
         return other.items()

@@ -157,8 +157,8 @@ cdef class CacheItemsView(_CacheSetView):
     def __contains__(self, item):
         if not isinstance(item, tuple) or len(item) != 2:
             return False
-        value = self._cache.peek(item[0], UNSET)
-        return value is not UNSET and (value is item[1] or value == item[1])
+        value = peek(self._cache, item[0], ABSENT)
+        return value is not ABSENT and (value is item[1] or value == item[1])
 
 
 @cython.final

@@ -44,17 +44,17 @@ def _decorate(
     shown = 128 if function is not None else max(maxsize, 0) if isinstance(maxsize, int) else None
     Cache(0, **options)  # a wrong option is an error here, not when the function comes
 
-    def wrap(function: Callable[P, R]) -> CachedFunction[P, R]:
+    def wrap(function: Callable[P, R], stacklevel: int = 3) -> CachedFunction[P, R]:
         import functools
 
         if _is_coroutine_function(function):
-            _warn_of_coroutine(decorator, function)
+            _warn_of_coroutine(decorator, function, stacklevel)
         store: Cache[Any, R] = Cache(size, policy=policy, **options)
         wrapper = CachedFunction(function, store, typed, shown)
         functools.update_wrapper(wrapper, function)
         return wrapper
 
-    return wrap if function is None else wrap(function)
+    return wrap if function is None else wrap(function, stacklevel=5)
 
 
 def _refuse(decorator: str, unknown: dict[str, Any]) -> None:
@@ -70,7 +70,7 @@ def _is_coroutine_function(function: object) -> bool:
     return bool(getattr(code, "co_flags", 0) & 0x80)
 
 
-def _warn_of_coroutine(decorator: str, function: object) -> None:
+def _warn_of_coroutine(decorator: str, function: object, stacklevel: int) -> None:
     import warnings
 
     name = getattr(function, "__qualname__", repr(function))
@@ -78,7 +78,7 @@ def _warn_of_coroutine(decorator: str, function: object) -> None:
         f"{decorator} keeps the coroutine that {name}() returns, which can be awaited only once; "
         "to keep what awaiting it gives is the part of `cached`",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=stacklevel,
     )
 
 
@@ -146,5 +146,5 @@ def ttl_cache(
 
 def cache(user_function: Callable[P, R], /) -> CachedFunction[P, R]:
     """Keep every result for ever: lru_cache(maxsize=None), as functools.cache."""
-    wrapper: CachedFunction[P, R] = lru_cache(maxsize=None)(user_function)
+    wrapper: CachedFunction[P, R] = _decorate("cache", "lru", None, False, {})(user_function)
     return wrapper

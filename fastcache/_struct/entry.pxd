@@ -66,3 +66,37 @@ cdef struct Detail:
 
 
 ctypedef uint32_t Aux
+
+
+cdef enum:              # the side arrays
+    TIMING = 0
+    EXTRA = 1
+    DETAIL = 2
+    AUX = 3
+    SIDES = 4
+
+
+cdef inline size_t side_size(int kind) noexcept nogil:
+    if kind == TIMING:
+        return sizeof(Timing)
+    if kind == EXTRA:
+        return sizeof(Extra)
+    if kind == DETAIL:
+        return sizeof(Detail)
+    return sizeof(Aux)
+
+
+cdef inline void side_blank(void *array, int kind, uint32_t first, uint32_t end) noexcept nogil:
+    """What an entry is that needs nothing: never expires, weighs 1, has no tags."""
+    cdef Timing *t = <Timing*>array
+    cdef Extra *x = <Extra*>array
+    cdef uint32_t i
+    if kind == TIMING:
+        for i in range(first, end):
+            t[i].deadline = NEVER
+            t[i].prev = t[i].next = NIL
+    elif kind == EXTRA:
+        for i in range(first, end):
+            x[i].idle = x[i].hard = NEVER
+            x[i].weight = 1
+            x[i].tags = 0

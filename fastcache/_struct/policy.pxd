@@ -65,6 +65,16 @@ cdef inline void policy_remove(Policy *p, Slab *s, uint32_t e) noexcept:
         order_unlink(&p.order, s, e)
 
 
+cdef inline void policy_recycle(Policy *p, Slab *s, uint32_t e) noexcept:
+    """policy_remove of the victim e and policy_insert of the entry that takes its number. Only
+    after policy_reserve."""
+    if p.kind == LFU:
+        lfu_leave(&p.lfu, s, e)
+        lfu_enter(&p.lfu, s, e, 1)
+    else:
+        order_to_head(&p.order, s, e)
+
+
 cdef inline uint32_t policy_victim(const Policy *p) noexcept:
     """The next to go, or NIL in an empty cache."""
     if p.kind == LFU:

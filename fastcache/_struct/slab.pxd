@@ -20,7 +20,8 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 
 from fastcache._struct.entry cimport (
-    MAX_ENTRIES, NEVER, NIL, Aux, Detail, Entry, Extra, Timing, likely, unlikely,
+    AUX, DETAIL, EXTRA, MAX_ENTRIES, NIL, SIDES, TIMING, Aux, Detail, Entry, Extra, Timing, likely,
+    side_blank, side_size, unlikely,
 )
 from fastcache._struct.mem cimport mem_alloc, mem_free, mem_grow
 
@@ -37,14 +38,6 @@ cdef extern from *:
     const uint32_t NO_CHUNK "FC_NO_CHUNK"
 
 
-cdef enum:              # the side arrays
-    TIMING = 0
-    EXTRA = 1
-    DETAIL = 2
-    AUX = 3
-    SIDES = 4
-
-
 cdef struct Chunk:
     Entry *entries
     void *side[4]       # Timing, Extra, Detail, Aux; NULL until an entry needs it
@@ -57,6 +50,7 @@ cdef struct Chunk:
 
 
 cdef struct Slab:
+    Entry **entries     # of each chunk once more, where a lookup finds them soonest
     Chunk *chunks
     uint32_t nchunks
     uint32_t cap        # of the directory
@@ -76,7 +70,7 @@ cdef inline void slab_init(Slab *s) noexcept:
 
 
 cdef inline Entry* slab_entry(const Slab *s, uint32_t e) noexcept nogil:
-    return &s.chunks[e >> CHUNK_BITS].entries[e & (CHUNK - 1)]
+    return s.entries[e >> CHUNK_BITS] + (e & (CHUNK - 1))
 
 
 cdef inline void* slab_side(const Slab *s, uint32_t e, int kind) noexcept nogil:
@@ -103,32 +97,6 @@ cdef inline Detail* slab_detail(const Slab *s, uint32_t e) noexcept nogil:
 cdef inline Aux* slab_aux(const Slab *s, uint32_t e) noexcept nogil:
     """Only in a slab made with_aux."""
     return <Aux*>slab_side(s, e, AUX) + (e & (CHUNK - 1))
-
-
-cdef inline size_t side_size(int kind) noexcept nogil:
-    if kind == TIMING:
-        return sizeof(Timing)
-    if kind == EXTRA:
-        return sizeof(Extra)
-    if kind == DETAIL:
-        return sizeof(Detail)
-    return sizeof(Aux)
-
-
-cdef inline void side_blank(void *array, int kind, uint32_t first, uint32_t end) noexcept nogil:
-    """What an entry is that needs nothing: never expires, weighs 1, has no tags."""
-    cdef Timing *t = <Timing*>array
-    cdef Extra *x = <Extra*>array
-    cdef uint32_t i
-    if kind == TIMING:
-        for i in range(first, end):
-            t[i].deadline = NEVER
-            t[i].prev = t[i].next = NIL
-    elif kind == EXTRA:
-        for i in range(first, end):
-            x[i].idle = x[i].hard = NEVER
-            x[i].weight = 1
-            x[i].tags = 0
 
 
 cdef inline void slab_room_push(Slab *s, uint32_t c) noexcept:
@@ -178,6 +146,7 @@ cdef inline bint slab_widen_first(Slab *s) noexcept:
             side_blank(wide.side[kind], kind, k.cap, cap)
     slab_drop_arrays(s, k)
     k[0] = wide
+    s.entries[0] = wide.entries
     slab_room_push(s, 0)
     return True
 
@@ -199,6 +168,12 @@ cdef inline bint slab_add_chunk(Slab *s) noexcept:
             if p == NULL:
                 return False
             s.chunks = <Chunk*>p
+            # longer than `cap` says until the other array is as long
+            p = mem_grow(&s.nbytes, s.entries, s.cap * sizeof(Entry*), cap * sizeof(Entry*))
+            if p == NULL:
+                s.nbytes -= (cap - s.cap) * sizeof(Chunk)
+                return False
+            s.entries = <Entry**>p
             s.cap = cap
     cap = CHUNK if c else CHUNK_FIRST
     p = mem_alloc(&s.nbytes, cap * sizeof(Entry))
@@ -215,7 +190,7 @@ cdef inline bint slab_add_chunk(Slab *s) noexcept:
     else:
         s.nchunks += 1
     memset(k, 0, sizeof(Chunk))
-    k.entries = <Entry*>p
+    k.entries = s.entries[c] = <Entry*>p
     k.side[AUX] = aux
     k.cap = cap
     if c == 0:
@@ -344,6 +319,7 @@ cdef inline void slab_free(Slab *s) noexcept:
     for c in range(s.nchunks):
         slab_drop_arrays(s, &s.chunks[c])
     mem_free(&s.nbytes, s.chunks, s.cap * sizeof(Chunk))
+    mem_free(&s.nbytes, s.entries, s.cap * sizeof(Entry*))
     slab_init(s)
     s.limit = limit
     s.with_aux = with_aux
