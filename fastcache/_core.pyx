@@ -120,7 +120,7 @@ cdef extern from "compat.h":
     Py_uhash_t tuple_hash_step "fc_tuple_hash_step"(Py_uhash_t, Py_hash_t) noexcept
     Py_hash_t tuple_hash_end "fc_tuple_hash_end"(Py_uhash_t, Py_ssize_t) noexcept
     bint callkey_or_tuple "fc_callkey_or_tuple"(PyObject*) noexcept
-    object callkey_new "fc_callkey_new"(Py_ssize_t)
+    PyObject* callkey_new "fc_callkey_new"(Py_ssize_t) noexcept
     void tuple_set "fc_tuple_set"(PyObject*, Py_ssize_t, PyObject*) noexcept
     Py_ssize_t tuple_size "PyTuple_GET_SIZE"(PyObject*) noexcept
     PyObject* tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept

@@ -130,24 +130,16 @@ cdef int call_same(const Call *c, PyObject *key) noexcept:
 
 cdef PyObject* call_key_or_null(const Call *c) noexcept:
     """The CallKey, a new reference; NULL with the exception set."""
-    try:
-        key = call_key(c)
-    except BaseException as error:
-        PyErr_SetObject(type(error), error)
-        return NULL
-    Py_INCREF(key)
-    return <PyObject*>key
-
-
-cdef object call_key(const Call *c):
     cdef Py_ssize_t i, n = call_size(c)
     cdef PyObject *item
     cdef PyObject *key
     cdef bint atomic = True
     if n == 1 and (long_exact(c.args[0]) or str_exact(c.args[0])):
-        return <object>c.args[0]
-    made = callkey_new(n)
-    key = <PyObject*>made
+        incref(c.args[0])
+        return c.args[0]
+    key = callkey_new(n)
+    if key == NULL:
+        return NULL
     for i in range(n):
         item = call_item(c, i)
         incref(item)
@@ -155,7 +147,11 @@ cdef object call_key(const Call *c):
         atomic = atomic and not is_gc(item)
     if atomic:
         gc_untrack(key)
-    return made
+    return key
+
+
+cdef inline object call_key(const Call *c):
+    return owned(call_key_or_null(c))
 
 
 cdef uint32_t find_call(Cache self, const Call *c, uint64_t hash) except? 0xFFFFFFFFu:
