@@ -90,7 +90,11 @@ CORE = Extension(
     "fastcache._core",
     ["fastcache/_core.pyx"],
     include_dirs=["fastcache/_struct"],
-    define_macros=[("FASTCACHE_DEBUG" if DEBUG else "CYTHON_WITHOUT_ASSERTIONS", "1")],
+    define_macros=[
+        ("FASTCACHE_DEBUG" if DEBUG else "CYTHON_WITHOUT_ASSERTIONS", "1"),
+        # Cython 3.3's other way into __init__ releases what it never had when memory runs out
+        ("CYTHON_VECTORCALL_TPNEW", "0"),
+    ],
     depends=["setup.py", *sorted(map(str, SOURCES))],
 )
 

@@ -29,7 +29,7 @@ cimport cython
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDED_RO, PyBuffer_Release, PyObject_CheckBuffer, PyObject_GetBuffer,
 )
-from cpython.exc cimport PyErr_SetObject, PyErr_WriteUnraisable
+from cpython.exc cimport PyErr_WriteUnraisable
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
@@ -112,6 +112,10 @@ cdef extern from "compat.h":
     void gc_track "PyObject_GC_Track"(PyObject*) noexcept
     void gc_untrack "PyObject_GC_UnTrack"(PyObject*) noexcept
     bint gc_is_tracked "PyObject_GC_IsTracked"(PyObject*) noexcept
+    PyObject* tuple_of_3 "PyTuple_Pack"(Py_ssize_t, PyObject*, PyObject*, PyObject*) noexcept
+    PyObject* list_new "PyList_New"(Py_ssize_t) noexcept
+    int list_append "PyList_Append"(PyObject*, PyObject*) noexcept
+    PyObject* call_with_tuple "PyObject_Call"(PyObject*, PyObject*, PyObject*) noexcept
     unsigned long thread_ident "PyThread_get_thread_ident"() noexcept
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     int same_exact "fc_same_exact"(PyObject*, PyObject*) noexcept
@@ -124,7 +128,7 @@ cdef extern from "compat.h":
     void tuple_set "fc_tuple_set"(PyObject*, Py_ssize_t, PyObject*) noexcept
     Py_ssize_t tuple_size "PyTuple_GET_SIZE"(PyObject*) noexcept
     PyObject* tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
-    object make_callkey_type "fc_make_callkey_type"(PyObject* (*)(PyObject*) noexcept)
+    object make_callkey_type "fc_make_callkey_type"(PyObject* (*)(PyObject*) except NULL)
     Py_ssize_t vectorcall_nargs "PyVectorcall_NARGS"(size_t) noexcept
     PyObject* vectorcall "PyObject_Vectorcall"(PyObject*, PyObject**, size_t, PyObject*) noexcept
     object vectorcall_of_tuple "PyVectorcall_Call"(object, object, object)
@@ -524,17 +528,29 @@ cdef void remove(Cache self, uint32_t e, int cause, Bin *bin) noexcept:
 
 
 cdef void settle_with_events(Cache self, Bin *bin) noexcept:
+    # in C, since an `except` clause of Cython's crashes where no traceback can be allocated
     cdef int i
     cdef Removed *r
+    cdef PyObject *event
     for i in range(bin.n):
         r = &bin.items[i]
-        try:
-            if self.events is None:
-                self.events = []
-            self.events.append((<object>r.key, <object>r.value, CAUSES[r.cause]))
-        except MemoryError as error:
+        if r.key == NULL:
+            continue            # displaced before there was a listener
+        event = tuple_of_3(3, r.key, r.value, <PyObject*>(<object>CAUSES[r.cause]))
+        if event == NULL or (self.events is None and not new_events(self)) or \
+                list_append(<PyObject*>self.events, event) < 0:
             self.listener_errors += 1
-            unraisable(error, self.listener)
+            PyErr_WriteUnraisable(self.listener)
+        xdecref(event)
+
+
+cdef bint new_events(Cache self) noexcept:
+    cdef PyObject *events = list_new(0)
+    if events == NULL:
+        return False
+    self.events = <list>events
+    decref(events)
+    return True
 
 
 cdef inline void settle(Cache self, Bin *bin) noexcept:
@@ -552,7 +568,8 @@ cdef void drain(Cache self) noexcept:
     """Tell the listener of all removals, in order. A call from within the listener, or from
     another thread meanwhile, only queues: one thread tells at a time."""
     cdef list events
-    cdef object key, value, cause
+    cdef object event
+    cdef PyObject *outcome
     lock(self)
     if self.events is None or (self.drainer != 0 and self.drain_generation == generation):
         unlock(self)
@@ -565,23 +582,17 @@ cdef void drain(Cache self) noexcept:
         if events is None:
             break
         unlock(self)
-        for key, value, cause in events:
-            try:
-                if self.listener is not None:
-                    self.listener(key, value, cause)
-            except BaseException as error:
-                self.listener_errors += 1
-                unraisable(error, self.listener)
-        key = value = None
-        events = None
+        for event in events:
+            if self.listener is not None:
+                outcome = call_with_tuple(<PyObject*>self.listener, <PyObject*>event, NULL)
+                if outcome == NULL:
+                    self.listener_errors += 1
+                    PyErr_WriteUnraisable(self.listener)
+                xdecref(outcome)
+        event = events = None
         lock(self)
     self.drainer = 0
     unlock(self)
-
-
-cdef void unraisable(object error, object where) noexcept:
-    PyErr_SetObject(type(error), error)
-    PyErr_WriteUnraisable(where)
 
 
 # ---- look up ---------------------------------------------------------------------------------

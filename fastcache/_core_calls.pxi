@@ -25,12 +25,8 @@ cdef object MARK = _KEYWORDS
 cdef Py_hash_t MARK_HASH = hash(MARK)
 
 
-cdef PyObject* callkey_repr(PyObject *key) noexcept:
-    try:
-        text = "CallKey" + repr(tuple(<object>key))
-    except BaseException as error:
-        PyErr_SetObject(type(error), error)
-        return NULL
+cdef PyObject* callkey_repr(PyObject *key) except NULL:
+    text = "CallKey" + repr(tuple(<object>key))
     Py_INCREF(text)
     return <PyObject*>text
 
