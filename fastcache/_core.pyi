@@ -315,6 +315,8 @@ class CachedFunction(Generic[_P, _R]):
     __wrapped__: Callable[_P, _R]
     __name__: str
     __qualname__: str
+    @classmethod
+    def __class_getitem__(cls, item: object, /) -> GenericAlias: ...
     def __init__(
         self,
         function: Callable[_P, _R],
@@ -339,5 +341,3 @@ class CachedFunction(Generic[_P, _R]):
 
 @final
 class Flight: ...
-
-def pairs_of(other: Any) -> Iterable[tuple[Any, Any]]: ...
