@@ -58,6 +58,9 @@ cdef class Cache:
     cdef fc_mutex mutex
     cdef bint unbounded         # maxsize is None; `bound` is INT64_MAX
     cdef bint tracked           # by the cyclic collector
+    cdef char gc_keys           # some key (value) ever stored was of a type that it follows
+    cdef char gc_values
+    cdef char ready             # __init__ has run
     cdef char clock_kind
     cdef int64_t default_ttl    # ns
     cdef int64_t default_tti
@@ -92,7 +95,6 @@ cdef class CachedFunction:
     cdef readonly Cache cache
     cdef object function
     cdef bint typed
-    cdef bint off               # maxsize 0: arguments are not even hashed
     cdef object shown_maxsize
     cdef object __weakref__
     cdef dict __dict__

@@ -317,13 +317,13 @@ class CachedFunction(Generic[_P, _R]):
     __qualname__: str
     @classmethod
     def __class_getitem__(cls, item: object, /) -> GenericAlias: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         function: Callable[_P, _R],
         cache: Cache[Any, _R],
         typed: bool = False,
         maxsize: int | None = ...,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def cache(self) -> Cache[Any, _R]: ...
     def __call__(self, /, *args: _P.args, **kwargs: _P.kwargs) -> _R: ...

@@ -32,7 +32,7 @@ from cpython.buffer cimport (
 from cpython.exc cimport PyErr_WriteUnraisable
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
-from cpython.sequence cimport PySequence_Fast, PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
+from cpython.sequence cimport PySequence_Fast_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, PyObject, PyObject_Hash, PyObject_RichCompareBool, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
@@ -42,7 +42,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport (
     INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
 )
-from libc.string cimport memset, strlen
+from libc.string cimport memcpy, memset, strlen
 
 from fastcache._struct.entry cimport (
     DETAIL, EXTRA, LISTS, MAX_ENTRIES, NEVER, NIL, TIMING, Detail, Entry, Extra, Timing, likely,
@@ -112,10 +112,15 @@ cdef extern from "compat.h":
     void gc_track "PyObject_GC_Track"(PyObject*) noexcept
     void gc_untrack "PyObject_GC_UnTrack"(PyObject*) noexcept
     bint gc_is_tracked "PyObject_GC_IsTracked"(PyObject*) noexcept
+    PyObject* long_from "PyLong_FromUnsignedLongLong"(uint64_t) noexcept
+    PyObject* dict_item "PyDict_GetItem"(dict, PyObject*) noexcept
+    int dict_del "PyDict_DelItem"(dict, PyObject*) noexcept
     PyObject* tuple_of_3 "PyTuple_Pack"(Py_ssize_t, PyObject*, PyObject*, PyObject*) noexcept
     PyObject* list_new "PyList_New"(Py_ssize_t) noexcept
     int list_append "PyList_Append"(PyObject*, PyObject*) noexcept
     PyObject* call_with_tuple "PyObject_Call"(PyObject*, PyObject*, PyObject*) noexcept
+    PyObject* PySequence_Fast_ITEM "fc_sequence_item"(object, Py_ssize_t) noexcept
+    void list_put "fc_list_put"(list, Py_ssize_t, PyObject*) noexcept
     unsigned long thread_ident "PyThread_get_thread_ident"() noexcept
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     int same_exact "fc_same_exact"(PyObject*, PyObject*) noexcept
@@ -149,6 +154,7 @@ cdef extern from *:
     #define FC_NATIVE_ORDER (PY_LITTLE_ENDIAN ? '<' : '>')
     """
     const bint DEBUG "FASTCACHE_DEBUG"
+    const int64_t UNKNOWN "INT64_MIN"
     const Py_ssize_t offset_of_vectorcall "FC_VECTORCALL_OFFSET"
     const char NATIVE_ORDER "FC_NATIVE_ORDER"
 
@@ -332,15 +338,18 @@ cdef double jitter_draw() noexcept:
 cdef int64_t COARSE_STEP = clock_coarse_step()
 cdef int64_t PRECISE_BELOW = 100_000_000    # ns: a shorter ttl needs the precise clock
 
-cdef object _live = None                    # debug builds: a WeakSet of all caches
+cdef object _live = None                    # debug builds: id -> weak reference, of all caches
 if DEBUG:
-    from weakref import WeakSet as _WeakSet
-    _live = _WeakSet()
+    from weakref import ref as _ref
+    _live = {}
 
 
     def _live_caches():
         """All caches that exist; only in debug builds."""
-        return list(_live)
+        for number, reference in list(_live.items()):
+            if reference() is None:
+                del _live[number]
+        return [cache for reference in list(_live.values()) if (cache := reference()) is not None]
 
 
 include "_core_options.pxi"
@@ -382,7 +391,9 @@ cdef inline int64_t time_of(Cache self) except? -1:
 
 
 cdef inline int64_t time_if_any(Cache self) except? -1:
-    return time_of(self) if unlikely(self.flags & TIMED) else 0
+    """Now, or UNKNOWN where no entry can expire: at that time nothing is dead, even if another
+    call makes one that can before this one has found its key."""
+    return time_of(self) if unlikely(self.flags & TIMED) else UNKNOWN
 
 
 cdef inline void set_quick(Cache self) noexcept:
@@ -658,8 +669,8 @@ cdef void renew_idle(Cache self, uint32_t e, int64_t now) noexcept:
     """The entry was used, so its idle time starts anew. The wheel is told when it comes up."""
     cdef Timing *t = slab_timing(&self.slab, e)
     cdef Extra *x = slab_extra(&self.slab, e)
-    if t != NULL and x != NULL and x.idle != NEVER:
-        t.deadline = min(x.hard, later(self, now, x.idle))
+    if t != NULL and x != NULL and x.idle != NEVER and now != UNKNOWN:
+        set_deadline(self, e, min(x.hard, later(self, now, x.idle)), now)
 
 
 cdef inline int64_t later(Cache self, int64_t now, int64_t ttl) noexcept:
@@ -732,7 +743,9 @@ cdef class Cache:
             raise TypeError(f"details must be a bool, got {details!r}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, got {name!r}")
-        wipe(self)
+        if self.ready:
+            # whoever is in the middle of a call on it relies on what it was made with
+            raise RuntimeError("a Cache is initialised only once; use clear() and resize()")
         self.order.kind = kind
         self.slab.with_aux = policy_wants_aux(kind)
         self.bound = bound
@@ -750,6 +763,7 @@ cdef class Cache:
         if ttl_ns != NEVER or tti_ns != NEVER:
             time_on(self, min(ttl_ns, tti_ns))
         set_quick(self)
+        self.ready = True
         if self.tracked and type(self) is Cache and weigher is None and listener is None and clock is None:
             # all that it holds so far is atomic; put() tracks it again when that ends
             gc_untrack(<PyObject*>self)
@@ -758,16 +772,14 @@ cdef class Cache:
             gc_track(<PyObject*>self)
             self.tracked = True
         if DEBUG:
-            _live.add(self)
+            _live[id(self)] = _ref(self)
 
     def __dealloc__(self):
         # the contents have gone before (fc_cache_dealloc)
         if self.wheel != NULL:
             wheel_free(self.wheel)
             mem_free(&self.own_bytes, self.wheel, sizeof(Wheel))
-        if self.marks != NULL:
-            tags_free(self.marks)
-            mem_free(&self.own_bytes, self.marks, sizeof(Tags))
+        drop_marks(self)
         mem_free(&self.own_bytes, self.fences, FENCES * sizeof(uint64_t))
         mem_free(&self.own_bytes, self.wide_filter, WIDE_FILTER * sizeof(uint32_t))
 
@@ -811,7 +823,7 @@ cdef class Cache:
 
     def ttl(self, key, /):
         """Seconds that key has left to live, None for ever; KeyError if absent. O(1)."""
-        cdef int64_t now = time_if_any(self), left = NEVER
+        cdef int64_t now = time_of(self), deadline = NEVER
         cdef uint64_t hash
         cdef uint32_t e
         cdef Timing *t
@@ -820,17 +832,17 @@ cdef class Cache:
         e = find(self, <PyObject*>key, hash)
         if e != NIL and not dead(self, e, now):
             t = slab_timing(&self.slab, e)
-            if t != NULL and t.deadline != NEVER:
-                left = t.deadline - now
+            if t != NULL:
+                deadline = t.deadline
             unlock(self)
-            return seconds_or_none(left)
+            return seconds_until(deadline, now)
         unlock(self)
         raise KeyError(key)
 
     def entry(self, key, /):
         """What is known of key, as an Entry (value, ttl left, tti, weight, tags; age, hits and
         load_cost where details=True keeps them, else None); KeyError if absent. O(1)."""
-        cdef int64_t now = time_if_any(self)
+        cdef int64_t now = time_of(self)
         cdef uint64_t hash
         cdef uint32_t e
         mix_key(<PyObject*>key, &hash)
@@ -893,11 +905,12 @@ cdef class Cache:
         cdef uint64_t hash
         cdef PyObject *value
         mix_key(<PyObject*>key, &hash)
-        while True:
+        for _ in range(RESTARTS):
             if look(self, <PyObject*>key, hash, &value):
                 return owned(value)
             if store(self, key, default, UNSET, UNSET, UNSET, (), ADD) or key not in self:
                 return default
+        return default      # its __eq__ says now this, now that
 
     def incr(self, key, /, delta=1, initial=0):
         """Add delta to the number stored under key, atomically, and return the result; absent

@@ -281,7 +281,7 @@ cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf
     cdef uint64_t hash
     cdef PyObject *value
     cdef int r
-    if unlikely(self.off):
+    if unlikely(self.cache.bound == 0):     # arguments are not even hashed
         self.cache.misses += 1
         return vectorcall(<PyObject*>self.function, args, nargsf, names)
     c.args = args
@@ -336,6 +336,7 @@ cdef int put_loaded(Cache cache, PyObject *key, uint64_t hash, PyObject *value, 
 
 
 @cython.final
+@cython.no_gc_clear     # calls use `store`; cycles are broken by the dict, the function or the cache
 cdef class CachedFunction:
     """A function whose results are kept in a Cache. Made by lru_cache and its siblings.
 
@@ -343,17 +344,15 @@ cdef class CachedFunction:
     which computes for itself on a miss.
     """
 
-    def __init__(self, function, cache, typed=False, maxsize=...):
-        cdef Cache c = cache
+    def __cinit__(self, function, Cache cache not None, typed=False, maxsize=...):
         if not callable(function):
             raise TypeError("the first argument must be callable")
         self.function = function
-        self.cache = c
-        self.store = <PyObject*>c
+        self.cache = cache
+        self.store = <PyObject*>cache
         self.typed = bool(typed)
-        self.shown_maxsize = c.maxsize if maxsize is UNSET else maxsize
-        self.off = c.bound == 0
-        self.vectorcall = <vectorcallfunc><void*>(call_shaped if self.typed or self.off else call)
+        self.shown_maxsize = cache.maxsize if maxsize is UNSET else maxsize
+        self.vectorcall = <vectorcallfunc><void*>(call_shaped if self.typed or cache.bound == 0 else call)
 
     def cache_info(self):
         """Hits, misses, maxsize and currsize, as a CacheInfo."""

@@ -121,6 +121,9 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
         if mode == ADD:
             unlock(self)
             return 0
+        if self.flags and unlikely(slab_side(&self.slab, e, TIMING) == NULL):
+            unlock(self)
+            return UNSURE           # there is no place for its deadline yet
         p = slab_entry(&self.slab, e)
         old_value = p.value
         incref(value)
@@ -134,6 +137,9 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
         if self.total >= self.bound:
             # every entry weighs 1, so one makes room for one, and its record is used again
             e = policy_victim(&self.order)
+            if self.flags and unlikely(slab_side(&self.slab, e, TIMING) == NULL):
+                unlock(self)
+                return UNSURE
             p = slab_entry(&self.slab, e)
             old_key = p.key
             old_value = p.value
@@ -162,9 +168,7 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
         return UNSURE
     if self.flags:
         set_deadline(self, e, later(self, now, self.default_ttl), now)
-    if unlikely(not self.tracked) and (is_gc(key) or is_gc(value)):
-        self.tracked = True
-        gc_track(<PyObject*>self)
+    note_objects(self, key, value)
     unlock(self)
     # destructors run from here on
     xdecref(old_value)

@@ -7,7 +7,9 @@
 cdef void fence(Cache self, uint64_t hash) noexcept:
     """Locked. For every explicit change of a key while loads are under way."""
     if self.fences == NULL:
-        self.fences = <uint64_t*>mem_alloc(&self.own_bytes, FENCES * sizeof(uint64_t))
+        self.fences = <uint64_t*>mem_zeroed(&self.own_bytes, FENCES * sizeof(uint64_t))
+        if self.fenced_at:
+            self.fenced_at += FENCES        # earlier ones found no memory: whoever asks is too late
     if self.fences != NULL:
         self.fences[self.fenced_at % FENCES] = hash
     self.fenced_at += 1
@@ -61,6 +63,8 @@ cdef bint load_was_fenced(Cache self, uint64_t hash, Options *o) noexcept:
 #
 # A forked child has none of its parent's threads, so it starts with no flights (`generation`).
 
+from cpython.dict cimport PyDict_Next
+from cpython.exc cimport PyErr_Clear
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Reset, PyContextVar_Set
 
 cdef unsigned long generation = 1
@@ -104,33 +108,41 @@ cdef class Flight:
 
 
 cdef void fence_flights(Cache self, uint64_t hash) noexcept:
-    cdef Flight flight
-    cdef list flights = self.flights.pop(hash, None)
-    if flights is not None:
-        for flight in flights:
-            flight.fenced = True
+    cdef PyObject *number = long_from(hash)
+    cdef PyObject *flights
+    if number == NULL:
+        PyErr_Clear()               # no memory: rather fence too many
+        fence_every_flight(self)
+        return
+    flights = dict_item(self.flights, number)
+    if flights != NULL:
+        for flight in <list>flights:
+            (<Flight>flight).fenced = True
+        if dict_del(self.flights, number) < 0:
+            PyErr_Clear()
+    decref(number)
 
 
 cdef void fence_every_flight(Cache self) noexcept:
-    cdef Flight flight
-    cdef list flights
-    for flights in self.flights.values():
-        for flight in flights:
-            flight.fenced = True
+    cdef Py_ssize_t at = 0
+    cdef PyObject *number
+    cdef PyObject *flights
+    while PyDict_Next(self.flights, &at, &number, &flights):
+        for flight in <list>flights:
+            (<Flight>flight).fenced = True
     self.flights.clear()
 
 
-cdef void fence_flights_of_tag(Cache self, uint32_t record) noexcept:
+cdef void fence_of_tag(Cache self, list running, uint32_t record) noexcept:
+    """Flights (all that there are) that carry the tag. Locked."""
     cdef Flight flight
-    cdef list flights
     cdef uint32_t i
-    for flights in list(self.flights.values()):
-        for flight in list(flights):
-            for i in range(flight.ntags):
-                if flight.tags[i] == record:
-                    flight.fenced = True
-                    unregister(self, flight)
-                    break
+    for flight in running:
+        for i in range(flight.ntags):
+            if flight.tags[i] == record:
+                flight.fenced = True
+                unregister(self, flight)
+                break
 
 
 cdef void unregister(Cache self, Flight flight) noexcept:
@@ -229,6 +241,8 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object factory
             if not register(self, flight):
                 continue        # another came first
             return lead(self, flight, factory, ttl, tti, weight, tags)
+        if flight.leader == thread_ident():
+            return call_factory(factory)    # from within its own load
         mine = ancestors()
         token = object()
         mutex_lock(&graph_mutex)
@@ -269,14 +283,19 @@ cdef bint register(Cache self, Flight flight) except -1:
     """False: there is another flight with an equal hash whose key nobody compared yet."""
     cdef list flights
     cdef Flight other
-    if self.flights is None or self.flights_generation != generation:
-        self.flights = {}
+    cdef Py_ssize_t n
+    if self.flights_generation != generation:
+        if self.flights_generation != 0:    # of the process that forked this one
+            self.flights = None
+            self.loading = 0
         self.flights_generation = generation
-        self.loading = 0
-    other = flight_of(self, flight.key, flight.hash)
-    if other is not None:
-        return False
+    if self.flights is None:
+        self.flights = {}
     flights = self.flights.setdefault(flight.hash, [])
+    n = len(flights)
+    other = flight_of(self, flight.key, flight.hash)
+    if other is not None or self.flights.get(flight.hash) is not flights or len(flights) != n:
+        return False
     flights.append(flight)
     return True
 
@@ -319,7 +338,6 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
             if self.loading:
                 self.loading -= 1
             PyContextVar_Reset(_ancestry, token)
-            leave(me, flight)
         store_loaded(self, flight, &o, value, ttl, tti, weight)
         flight.value = value
         flight.state = LANDED
@@ -337,6 +355,7 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
         flight.tags = NULL
         flight.ntags = 0
         unlock(self)
+        leave(me, flight)
         drop_tags(self, &o)
         flight.landing.release()
 
@@ -372,10 +391,12 @@ cdef int store_loaded(Cache self, Flight flight, Options *o, object value, objec
     cdef uint64_t sequence = o.sequence
     cdef double cost = o.cost
     o.tags = NULL
-    options(self, o, flight.key, value, ttl, tti, weight, ())
-    o.tags = tags
-    o.ntags = ntags
-    o.sequence = sequence
+    try:
+        options(self, o, flight.key, value, ttl, tti, weight, ())
+    finally:
+        o.tags = tags
+        o.ntags = ntags
+        o.sequence = sequence
     o.cost = cost
     o.load = True
     o.fenced = &flight.fenced

@@ -201,8 +201,10 @@ cdef object increment(Cache self, object key, object delta, object initial):
         raise TypeError(f"delta must be an int or a float, got {delta!r}")
     if not is_number(initial):
         raise TypeError(f"initial must be an int or a float, got {initial!r}")
+    cdef int rounds = 0
     mix_key(<PyObject*>key, &hash)
     while True:
+        rounds += 1
         lock(self)
         e = find(self, <PyObject*>key, hash)
         if e == NIL or (self.flags & MORTAL and dead(self, e, now)):
@@ -211,7 +213,8 @@ cdef object increment(Cache self, object key, object delta, object initial):
             defaults(self, &o)
             if self.weigher is not None:
                 weigh(self, &o, key, new)
-            if put(self, <PyObject*>key, hash, <PyObject*>new, &o, now, ADD) or \
+            # SET at last, for an __eq__ that says now this, now that
+            if put(self, <PyObject*>key, hash, <PyObject*>new, &o, now, ADD if rounds < RESTARTS else SET) or \
                     self.bound == 0 or o.weight > self.bound or o.ttl == 0 or o.tti == 0:
                 return new
             continue
@@ -225,6 +228,8 @@ cdef object increment(Cache self, object key, object delta, object initial):
         e = find(self, <PyObject*>key, hash)
         if e == NIL or slab_entry(&self.slab, e).value != <PyObject*>old:
             unlock(self)
+            if rounds > 1000:
+                raise RuntimeError(f"{key!r} is never found twice: its __eq__ contradicts itself")
             continue
         fence_if_loading(self, hash)
         bin.items[0].key = NULL
@@ -251,13 +256,16 @@ cdef bint is_number(object x) noexcept:
 
 cdef int invalidate_tags(Cache self, tuple tags) except -1:
     cdef object tag, number
+    cdef list flights, running = []
+    if self.flights is not None:
+        for flights in self.flights.values():
+            running.extend(flights)
     for tag in tags:
         number = self.tag_records.get(tag)
         if number is not None:
             lock(self)
             tags_invalidate(self.marks, <uint32_t>number)
-            if self.flights is not None:
-                fence_flights_of_tag(self, <uint32_t>number)
+            fence_of_tag(self, running, <uint32_t>number)
             unlock(self)
     return 0
 
@@ -271,6 +279,7 @@ cdef list get_many(Cache self, object keys, object default):
     cdef PyObject *value
     cdef Py_buffer view
     cdef Py_ssize_t i, n
+    cdef PyObject *item
     cdef int r
     if type(keys) is not list and type(keys) is not tuple and PyObject_CheckBuffer(keys) and \
             not isinstance(keys, (bytes, bytearray)):
@@ -284,20 +293,27 @@ cdef list get_many(Cache self, object keys, object default):
                     return get_integers(self, &view, default)
             finally:
                 PyBuffer_Release(&view)
-    keys = PySequence_Fast(keys, "keys must be iterable")
+    if type(keys) is not list and type(keys) is not tuple:
+        keys = list(keys)
     n = PySequence_Fast_GET_SIZE(keys)
-    values = []
-    i = 0
-    while i < n:
-        key = <object>PySequence_Fast_GET_ITEM(keys, i)
-        mix_quickly(<PyObject*>key, &hash)
-        r = look_quickly(self, <PyObject*>key, hash, &value)
-        if r == HIT or (r != MISS and look(self, <PyObject*>key, hash, &value)):
-            values.append(owned(value))
-        else:
-            values.append(default)
-        i += 1
-        n = PySequence_Fast_GET_SIZE(keys)      # a list may change while its items compare
+    values = [default] * n
+    for i in range(n):
+        if unlikely(i >= PySequence_Fast_GET_SIZE(keys)):
+            break               # a list may change while its items compare
+        item = PySequence_Fast_ITEM(keys, i)
+        if likely(mix_at_once(item, &hash)):
+            r = hit_at_once(self, item, hash, &value)
+            if likely(r == HIT):
+                list_put(values, i, value)
+                continue
+            if r == MISS:
+                self.misses += 1
+                continue
+        key = <object>item
+        mix_quickly(item, &hash)
+        r = look_quickly(self, item, hash, &value)
+        if r == HIT or (r != MISS and look(self, item, hash, &value)):
+            list_put(values, i, value)
     return values
 
 
@@ -317,6 +333,8 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
     cdef Py_ssize_t i, n, step
     cdef const char *p
     cdef int64_t v = 0
+    cdef int32_t v4 = 0
+    cdef int16_t v2 = 0
     cdef uint64_t u = 0, hash
     cdef bint above = False
     cdef list values
@@ -329,35 +347,28 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
     values = [default] * n
     for i in range(n):
         above = False
-        if signed:
-            if view.itemsize == 8:
-                v = (<const int64_t*>p)[0]
-            elif view.itemsize == 4:
-                v = (<const int32_t*>p)[0]
-            elif view.itemsize == 2:
-                v = (<const int16_t*>p)[0]
-            else:
-                v = (<const int8_t*>p)[0]
+        # copied, since a buffer may be cut at any byte
+        if view.itemsize == 8:
+            memcpy(&v, p, 8)
+            above = not signed and v < 0
+            u = <uint64_t>v
+        elif view.itemsize == 4:
+            memcpy(&v4, p, 4)
+            v = v4 if signed else <int64_t><uint32_t>v4
+        elif view.itemsize == 2:
+            memcpy(&v2, p, 2)
+            v = v2 if signed else <int64_t><uint16_t>v2
         else:
-            if view.itemsize == 8:
-                u = (<const uint64_t*>p)[0]
-                above = u > <uint64_t>INT64_MAX
-                v = <int64_t>u
-            elif view.itemsize == 4:
-                v = (<const uint32_t*>p)[0]
-            elif view.itemsize == 2:
-                v = (<const uint16_t*>p)[0]
-            else:
-                v = (<const uint8_t*>p)[0]
+            v = (<const int8_t*>p)[0] if signed else <int64_t>(<const uint8_t*>p)[0]
         p += step
         if likely(not above and not self.flags) and look_integer(self, v, &value):
-            values[i] = owned(value)
+            list_put(values, i, value)
             continue
         # absent, or not to be told without the object
         key = u if above else v
         mix_key(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
-            values[i] = owned(value)
+            list_put(values, i, value)
     return values
 
 

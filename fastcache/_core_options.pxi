@@ -70,6 +70,11 @@ cdef double seconds(int64_t ns) noexcept:
     return <double>ns / 1e9
 
 
+cdef object seconds_until(int64_t deadline, int64_t now):
+    """As doubles, since clocks may be further apart than an int64 of ns is long."""
+    return None if deadline == NEVER else seconds(deadline) - seconds(now)
+
+
 cdef object seconds_or_none(int64_t ns):
     return None if ns == NEVER else seconds(ns)
 

@@ -57,42 +57,84 @@ cdef void stats_reset(Cache self) noexcept:
     memset(self.removed, 0, sizeof(self.removed))
 
 
-cdef object entry_record(Cache self, uint32_t e, int64_t now):
-    """Called locked; unlocks."""
+cdef struct Seen:               # an entry's records, copied while the lock is held
+    PyObject *value             # a reference
+    int64_t deadline
+    int64_t idle
+    int64_t hard
+    int64_t weight
+    uint64_t count              # the policy's
+    Detail detail
+    bint detailed
+    PyObject **tags             # references, ntags of them
+    uint32_t ntags
+
+
+cdef bint see(Cache self, uint32_t e, Seen *seen) noexcept:
+    """Copy all that is known of entry e; False: no memory. No object is made under the lock: on
+    Python 3.11 that could collect, and a destructor edit the cache. Locked; unlocks."""
     cdef Timing *t = slab_timing(&self.slab, e)
     cdef Extra *x = slab_extra(&self.slab, e)
     cdef Detail *d = slab_detail(&self.slab, e) if self.flags & HAS_DETAIL else NULL
-    cdef Timing timing
-    cdef Detail detail
-    cdef int64_t idle = NEVER, weight = 1
-    cdef bint detailed = d != NULL
-    cdef object value = <object>slab_entry(&self.slab, e).value
-    cdef object tags = ()
-    memset(&detail, 0, sizeof(detail))
-    timing.deadline = t.deadline if t != NULL else NEVER
-    if x != NULL:
-        idle = x.idle
-        weight = x.weight
-        if x.tags:
-            tags = tags_of(self, x.tags)
-    if detailed:
-        detail = d[0]
+    cdef uint32_t node
+    memset(seen, 0, sizeof(Seen))
+    seen.deadline = t.deadline if t != NULL else NEVER
+    seen.idle = x.idle if x != NULL else NEVER
+    seen.hard = x.hard if x != NULL else seen.deadline
+    seen.weight = x.weight if x != NULL else 1
+    seen.count = policy_count(&self.order, &self.slab, e)
+    if d != NULL:
+        seen.detail = d[0]
+        seen.detailed = True
+    node = x.tags if x != NULL else 0
+    while node:
+        seen.ntags += 1
+        node = self.marks.nodes[node].sibling
+    if seen.ntags:
+        seen.tags = <PyObject**>PyMem_Malloc(seen.ntags * sizeof(PyObject*))
+        if seen.tags == NULL:
+            unlock(self)
+            return False
+        seen.ntags = 0
+        node = x.tags
+        while node:
+            seen.tags[seen.ntags] = self.marks.records[self.marks.nodes[node].record].name
+            incref(seen.tags[seen.ntags])
+            seen.ntags += 1
+            node = self.marks.nodes[node].sibling
+    seen.value = slab_entry(&self.slab, e).value
+    incref(seen.value)
     unlock(self)
-    return EntryRecord(
-        value,
-        None if timing.deadline == NEVER else seconds(timing.deadline - now),
-        seconds_or_none(idle), weight, frozenset(tags),
-        seconds(now - detail.born) if detailed else None,
-        detail.hits if detailed else None,
-        detail.cost if detailed and detail.cost >= 0 else None)
+    return True
 
 
-cdef list tags_of(Cache self, uint32_t first):
-    cdef list tags = []
-    while first:
-        tags.append(<object>self.marks.records[self.marks.nodes[first].record].name)
-        first = self.marks.nodes[first].sibling
-    return tags
+cdef list tags_seen(Seen *seen):
+    cdef uint32_t i
+    return [<object>seen.tags[i] for i in range(seen.ntags)]
+
+
+cdef void forget_seen(Seen *seen) noexcept:
+    cdef uint32_t i
+    for i in range(seen.ntags):
+        decref(seen.tags[i])
+    PyMem_Free(seen.tags)
+    xdecref(seen.value)
+
+
+cdef object entry_record(Cache self, uint32_t e, int64_t now):
+    """Called locked; unlocks."""
+    cdef Seen seen
+    if not see(self, e, &seen):
+        raise MemoryError
+    try:
+        return EntryRecord(
+            <object>seen.value, seconds_until(seen.deadline, now), seconds_or_none(seen.idle), seen.weight,
+            frozenset(tags_seen(&seen)),
+            seconds(now) - seconds(seen.detail.born) if seen.detailed else None,
+            seen.detail.hits if seen.detailed else None,
+            seen.detail.cost if seen.detailed and seen.detail.cost >= 0 else None)
+    finally:
+        forget_seen(&seen)
 
 
 cdef size_t bytes_of(Cache self):
@@ -127,12 +169,11 @@ cdef tuple state_of(Cache self):
     """(rows, attributes of a subclass's instance or None); a row is (key, value, ttl left, tti,
     weight, tags, count), the coldest first. A value that is dead is left out."""
     cdef list rows = []
-    cdef object key, value
+    cdef object key
     cdef uint64_t hash
     cdef uint32_t e
-    cdef int64_t now = time_if_any(self), left
-    cdef Timing *t
-    cdef Extra *x
+    cdef int64_t now = time_of(self)
+    cdef Seen seen
     for key in walk_order(self, None, False):
         mix_key(<PyObject*>key, &hash)
         lock(self)
@@ -140,19 +181,15 @@ cdef tuple state_of(Cache self):
         if e == NIL or dead(self, e, now):
             unlock(self)
             continue
-        value = <object>slab_entry(&self.slab, e).value
-        t = slab_timing(&self.slab, e)
-        x = slab_extra(&self.slab, e)
-        left = NEVER
-        if x != NULL and x.idle != NEVER:
-            left = x.hard if x.hard == NEVER else x.hard - now
-        elif t != NULL and t.deadline != NEVER:
-            left = t.deadline - now
-        row = (key, value, seconds_or_none(left), seconds_or_none(x.idle) if x != NULL else None,
-               x.weight if x != NULL else 1, tags_of(self, x.tags) if x != NULL else [],
-               policy_count(&self.order, &self.slab, e))
-        unlock(self)
-        rows.append(row)
+        if not see(self, e, &seen):
+            raise MemoryError
+        try:
+            rows.append((
+                key, <object>seen.value,
+                seconds_until(seen.deadline if seen.idle == NEVER else seen.hard, now),
+                seconds_or_none(seen.idle), seen.weight, tags_seen(&seen), seen.count))
+        finally:
+            forget_seen(&seen)
     return rows, getattr(self, "__dict__", None)
 
 

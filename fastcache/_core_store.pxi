@@ -78,6 +78,22 @@ cdef inline int64_t weight_of(Cache self, uint32_t e) noexcept:
     return x.weight if x != NULL else 1
 
 
+cdef inline void note_objects(Cache self, PyObject *key, PyObject *value) noexcept:
+    """The collector learns of the cache before the first object that it follows becomes visible."""
+    if not self.gc_values and is_gc(value):
+        self.gc_values = True
+        track(self)
+    if not self.gc_keys and is_gc(key):
+        self.gc_keys = True
+        track(self)
+
+
+cdef void track(Cache self) noexcept:
+    if not self.tracked:
+        self.tracked = True
+        gc_track(<PyObject*>self)
+
+
 cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options *o, int64_t now,
              int mode) except -1:
     """1: stored. 0: not, since there is one (ADD), it is too heavy, it would be dead on arrival, or
@@ -161,9 +177,7 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
         self.total += o.weight - old_weight
         if unlikely(self.flags):
             write_extras(self, e, o, deadline, hard, now)
-        if not self.tracked and (is_gc(key) or is_gc(value)):
-            self.tracked = True
-            gc_track(<PyObject*>self)
+        note_objects(self, key, value)
         result = 1
         break
     unlock(self)

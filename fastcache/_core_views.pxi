@@ -62,7 +62,7 @@ cdef class _CacheView:
     """What the three views share."""
     cdef readonly Cache _cache
 
-    def __init__(self, Cache cache not None):
+    def __cinit__(self, Cache cache not None):
         self._cache = cache
 
     def __len__(self):

@@ -79,20 +79,22 @@ cdef void drop_bin(Bin *bin) noexcept:
 
 # The collector's view. `self` may have no reference left here, so it is never assigned.
 
-cdef int visit_slab(Slab *slab, visitproc visit, void *arg) noexcept:
+cdef int visit_slab(const Slab *slab, bint keys, bint values, visitproc visit, void *arg) noexcept:
     cdef uint32_t c, i
     cdef Entry *p
     cdef int r
+    if not keys and not values:
+        return 0
     for c in range(slab.nchunks):
         if slab.chunks[c].used:
             p = slab.chunks[c].entries
             for i in range(slab.chunks[c].fresh):
                 if p[i].key != NULL:
-                    if is_gc(p[i].key):
+                    if keys and is_gc(p[i].key):
                         r = visit(p[i].key, arg)
                         if r:
                             return r
-                    if is_gc(p[i].value):
+                    if values and is_gc(p[i].value):
                         r = visit(p[i].value, arg)
                         if r:
                             return r
@@ -100,10 +102,19 @@ cdef int visit_slab(Slab *slab, visitproc visit, void *arg) noexcept:
 
 
 cdef int visit_contents(PyObject *self, visitproc visit, void *arg) noexcept:
-    return visit_slab(&(<Cache>self).slab, visit, arg)
+    return visit_slab(&(<Cache>self).slab, (<Cache>self).gc_keys, (<Cache>self).gc_values, visit, arg)
 
 
 cdef void drop_contents(PyObject *self) noexcept:
     cdef Slab slab
     detach(<Cache>self, &slab)
+    drop_marks(<Cache>self)     # their names are borrowed from a dict that goes next
     release_slab(&slab)
+
+
+cdef void drop_marks(Cache self) noexcept:
+    if self.marks != NULL:
+        tags_free(self.marks)
+        mem_free(&self.own_bytes, self.marks, sizeof(Tags))
+        self.marks = NULL
+        self.flags &= ~<uint32_t>HAS_TAGS

@@ -548,6 +548,7 @@ def test_ctrl_c_in_the_factory() -> None:
     run_python("""
 import signal
 from fastcache import Cache
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignored"
 cache = Cache(9)
 def factory():
     signal.raise_signal(signal.SIGINT)
@@ -570,6 +571,7 @@ def test_ctrl_c_while_waiting() -> None:
     run_python("""
 import signal, threading, time
 from fastcache import Cache
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignored"
 cache = Cache(9)
 started, go = threading.Event(), threading.Event()
 def factory():

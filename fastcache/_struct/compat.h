@@ -236,6 +236,44 @@ static inline Py_hash_t fc_tuple_hash_end(Py_uhash_t acc, Py_ssize_t n) {
 static inline int fc_is_gc(PyObject *o) { return PyObject_IS_GC(o); }
 static inline int fc_decref_is_last(PyObject *o) { return Py_REFCNT(o) == 1; }
 
+static inline PyObject *fc_sequence_item(PyObject *o, Py_ssize_t i) { return PySequence_Fast_GET_ITEM(o, i); }
+/* Takes over the reference; releases the default that was there, which others hold too. */
+static inline void fc_list_put(PyObject *list, Py_ssize_t i, PyObject *item) {
+    PyObject *old = PyList_GET_ITEM(list, i);
+    PyList_SET_ITEM(list, i, item);
+    Py_DECREF(old);
+}
+
+/* ---- big blocks ----------------------------------------------------------------------------------
+ * From 32 KiB on a block is mapped by itself where that is to be had: memory that is given up goes back
+ * to the system at once, whatever else the heap holds, and new memory need not be zeroed. */
+#if !defined(_WIN32) && !defined(__SANITIZE_ADDRESS__)
+#  include <sys/mman.h>
+#  ifndef MAP_ANONYMOUS
+#    define MAP_ANONYMOUS MAP_ANON
+#  endif
+#  define FC_BIG_BLOCK ((size_t)32768)
+#  define FC_TRACE_DOMAIN 0xFAC5Cu
+static inline void *fc_map_block(size_t size) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    if (PyTraceMalloc_Track(FC_TRACE_DOMAIN, (uintptr_t)p, size) == -1) {
+        munmap(p, size);
+        return NULL;
+    }
+    return p;
+}
+static inline void fc_unmap_block(void *p, size_t size) {
+    PyTraceMalloc_Untrack(FC_TRACE_DOMAIN, (uintptr_t)p);
+    munmap(p, size);
+}
+#else
+#  define FC_BIG_BLOCK ((size_t)-1)
+static inline void *fc_map_block(size_t size) { (void)size; return NULL; }
+static inline void fc_unmap_block(void *p, size_t size) { (void)p; (void)size; }
+#endif
+
 /* ---- fork ------------------------------------------------------------------------------------ */
 static inline long fc_getpid(void) {
 #ifdef _WIN32
