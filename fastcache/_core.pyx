@@ -114,6 +114,9 @@ cdef extern from "compat.h":
     bint gc_is_tracked "PyObject_GC_IsTracked"(PyObject*) noexcept
     PyObject* long_from "PyLong_FromUnsignedLongLong"(uint64_t) noexcept
     PyObject* dict_item "PyDict_GetItem"(dict, PyObject*) noexcept
+    Py_ssize_t list_size "PyList_GET_SIZE"(PyObject*) noexcept
+    PyObject* list_item "PyList_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
+    int list_cut "PyList_SetSlice"(PyObject*, Py_ssize_t, Py_ssize_t, PyObject*) noexcept
     int dict_del "PyDict_DelItem"(dict, PyObject*) noexcept
     PyObject* tuple_of_3 "PyTuple_Pack"(Py_ssize_t, PyObject*, PyObject*, PyObject*) noexcept
     PyObject* list_new "PyList_New"(Py_ssize_t) noexcept

@@ -64,7 +64,7 @@ cdef bint load_was_fenced(Cache self, uint64_t hash, Options *o) noexcept:
 # A forked child has none of its parent's threads, so it starts with no flights (`generation`).
 
 from cpython.dict cimport PyDict_Next
-from cpython.exc cimport PyErr_Clear
+from cpython.exc cimport PyErr_Clear, PyErr_Occurred
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Reset, PyContextVar_Set
 
 cdef unsigned long generation = 1
@@ -146,14 +146,24 @@ cdef void fence_of_tag(Cache self, list running, uint32_t record) noexcept:
 
 
 cdef void unregister(Cache self, Flight flight) noexcept:
-    cdef list flights = self.flights.get(flight.hash)
-    if flights is not None:
-        for i in range(len(flights)):
-            if flights[i] is flight:
-                del flights[i]
+    """Nobody finds the flight any more. Locked."""
+    cdef PyObject *number = long_from(flight.hash)
+    cdef PyObject *flights
+    cdef Py_ssize_t i
+    flight.fenced = True            # which hides it even where there is no memory for the rest
+    if number == NULL:
+        PyErr_Clear()
+        return
+    flights = dict_item(self.flights, number)
+    if flights != NULL:
+        for i in range(list_size(flights)):
+            if list_item(flights, i) == <PyObject*>flight:
+                if list_cut(flights, i, i + 1, NULL) < 0:
+                    PyErr_Clear()
                 break
-        if not flights:
-            del self.flights[flight.hash]
+        if list_size(flights) == 0 and dict_del(self.flights, number) < 0:
+            PyErr_Clear()
+    decref(number)
 
 
 cdef Flight flight_of(Cache self, object key, uint64_t hash):
@@ -169,14 +179,20 @@ cdef Flight flight_of(Cache self, object key, uint64_t hash):
     return None
 
 
+cdef tuple ancestry():
+    """The flights that this context descends from."""
+    cdef PyObject *chain = NULL
+    PyContextVar_Get(_ancestry, NULL, &chain)
+    if PyErr_Occurred() != NULL:        # seen on 3.13: it says "not set", with a MemoryError behind
+        PyErr_Clear()
+        raise MemoryError
+    return <tuple>owned(chain) if chain != NULL else ()
+
+
 cdef object ancestors():
     """Flights that this call descends from: by context, and by thread."""
-    cdef PyObject *chain = NULL
     cdef list own
-    cdef set all = set()
-    PyContextVar_Get(_ancestry, NULL, &chain)
-    if chain != NULL:
-        all.update(owned(chain))
+    cdef set all = set(ancestry())
     own = _led.get(thread_ident())
     if own is not None:
         all.update(own)
@@ -302,8 +318,8 @@ cdef bint register(Cache self, Flight flight) except -1:
 
 cdef object lead(Cache self, Flight flight, object factory, object ttl, object tti, object weight, object tags):
     cdef Options o
-    cdef PyObject *chain = NULL
-    cdef object value = None, parents = (), token
+    cdef object value = None, token
+    cdef tuple parents
     cdef object me = flight.leader
     cdef int64_t started = 0
     defaults(self, &o)
@@ -319,9 +335,7 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
             flight.value = value
             flight.state = LANDED
             return value
-        PyContextVar_Get(_ancestry, NULL, &chain)
-        if chain != NULL:
-            parents = owned(chain)
+        parents = ancestry()
         join(me, flight)
         token = PyContextVar_Set(_ancestry, parents + (flight,))
         self.loading += 1

@@ -111,10 +111,10 @@ def test_growth_moves_at_most_one_segment(whitebox: ModuleType) -> None:
     version = table.version
     for number in range(1, 60_001):
         table.insert(rng.randrange(2**32), number)
-        assert table.version <= version + 1
+        assert table.version <= version + 2  # a split, and the directory when it doubles
         version = table.version
     sizes = [cells for _, _, cells, _ in table.segments()]
-    assert max(sizes) <= 4096 and len(sizes) >= 60_000 * 16 // 13 // 4096
+    assert max(sizes) <= 4096 and len(sizes) >= 60_000 * 16 // 9 // 4096
     assert sum(used for _, _, _, used in table.segments()) == 60_000
 
 
