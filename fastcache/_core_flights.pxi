@@ -64,7 +64,7 @@ cdef bint load_was_fenced(Cache self, uint64_t hash, Options *o) noexcept:
 # A forked child has none of its parent's threads, so it starts with no flights (`generation`).
 
 from cpython.dict cimport PyDict_Next
-from cpython.exc cimport PyErr_Clear, PyErr_Occurred
+from cpython.exc cimport PyErr_Clear
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Reset, PyContextVar_Set
 
 cdef unsigned long generation = 1
@@ -183,9 +183,6 @@ cdef tuple ancestry():
     """The flights that this context descends from."""
     cdef PyObject *chain = NULL
     PyContextVar_Get(_ancestry, NULL, &chain)
-    if PyErr_Occurred() != NULL:        # seen on 3.13: it says "not set", with a MemoryError behind
-        PyErr_Clear()
-        raise MemoryError
     return <tuple>owned(chain) if chain != NULL else ()
 
 
@@ -307,7 +304,9 @@ cdef bint register(Cache self, Flight flight) except -1:
         self.flights_generation = generation
     if self.flights is None:
         self.flights = {}
-    flights = self.flights.setdefault(flight.hash, [])
+    flights = self.flights.get(flight.hash)
+    if flights is None:
+        flights = self.flights[flight.hash] = []
     n = len(flights)
     other = flight_of(self, flight.key, flight.hash)
     if other is not None or self.flights.get(flight.hash) is not flights or len(flights) != n:
@@ -375,9 +374,15 @@ cdef object lead(Cache self, Flight flight, object factory, object ttl, object t
 
 
 cdef int join(object me, Flight flight) except -1:
+    cdef list own
     mutex_lock(&graph_mutex)
     try:
-        _led.setdefault(me, []).append(flight)
+        # not setdefault: on CPython 3.13.0 it may succeed and leave a MemoryError behind
+        own = _led.get(me)
+        if own is None:
+            _led[me] = [flight]
+        else:
+            own.append(flight)
     finally:
         mutex_unlock(&graph_mutex)
     return 0
