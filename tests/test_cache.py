@@ -784,3 +784,33 @@ def test_the_public_names() -> None:
     } <= set(fastcache.__all__)
     for name in fastcache.__all__:
         assert hasattr(fastcache, name)
+
+
+def test_a_cache_is_initialised_once() -> None:
+    """Whoever is in the middle of a call on it relies on what it was made with."""
+    cache: Cache[str, int] = Cache(3)
+    cache["a"] = 1
+    with pytest.raises(RuntimeError, match="once"):
+        cache.__init__(9, policy="lfu")  # type: ignore[misc]
+    assert (cache.maxsize, cache.policy, dict(cache.items())) == (3, "lru", {"a": 1})
+
+
+def test_an_eq_that_contradicts_itself_ends() -> None:
+    class Fickle:
+        asked = 0
+
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            Fickle.asked += 1
+            return Fickle.asked % 2 == 0
+
+    cache: Cache[Fickle, int] = Cache(10)
+    cache[Fickle()] = 1
+    try:
+        cache.incr(Fickle(), 1)
+    except RuntimeError as error:
+        assert "contradicts" in str(error)
+    cache.setdefault(Fickle(), 5)
+    cache._check()

@@ -492,3 +492,10 @@ def test_add_that_stores_nothing() -> None:
     large.add("a", 1, ttl=0)
     large.add("b", 1, weight=6)
     assert len(large) == 0
+
+
+def test_get_many_of_an_array_cut_at_an_odd_byte() -> None:
+    cache: Cache[int, str] = Cache(9)
+    cache[7] = "seven"
+    raw = b"\0" + array.array("q", [7, 8]).tobytes()
+    assert cache.get_many(memoryview(raw)[1:].cast("q")) == ["seven", None]

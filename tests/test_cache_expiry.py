@@ -794,3 +794,34 @@ def test_an_overwritten_dead_entry_expired(clock: FakeClock) -> None:
     assert recorder.take() == [("a", 1, "expired")]
     stats = cache.stats()
     assert (stats.inserts, stats.replacements, stats.expirations) == (2, 0, 1)
+
+
+def test_a_store_by_default_after_one_for_ever_has_the_default_ttl() -> None:
+    """The place for a deadline is made when an entry first needs one, on every way to store."""
+    cache: Cache[object, int] = Cache(3, ttl=60)
+    cache.set("a", 1, ttl=None)
+    cache["a"] = 2
+    assert 59 < (cache.ttl("a") or 0) <= 60
+    full: Cache[object, int] = Cache(3, ttl=60)
+    for key in range(3):
+        full.set(key, 1, ttl=None)
+    full["new"] = 1
+    assert 59 < (full.ttl("new") or 0) <= 60
+
+
+def test_time_that_begins_inside_eq_ends_nothing() -> None:
+    """Another call makes the first entry that can expire while this one compares."""
+    cache: Cache[object, str] = Cache(10)
+
+    class Key:
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            cache.set("other", "x", tti=100)
+            return isinstance(other, Key)
+
+    cache[Key()] = "old"
+    assert cache.get(Key()) == "old"
+    assert cache.get("other") == "x"
+    cache._check()

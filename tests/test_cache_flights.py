@@ -717,3 +717,43 @@ def test_a_key_whose_equality_raises(error: type[Exception]) -> None:
     Key.fail = False
     assert cache.get_or_set(key, lambda: 5) == 5
     cache._check()
+
+
+def test_a_failing_weigher_holds_no_tags() -> None:
+    def weigher(key: object, value: object) -> int:
+        raise ZeroDivisionError
+
+    cache: Cache[int, int] = Cache(100, weigher=weigher)
+    before = cache.nbytes
+    for i in range(300):
+        with pytest.raises(ZeroDivisionError):
+            cache.get_or_set(i, lambda: 1, tags=[f"t{i}"])
+    assert cache.nbytes - before < 2000
+
+
+@pytest.mark.parametrize("where", ["weigher", "destructor"])
+def test_user_code_after_the_load_may_ask_for_its_key(where: str) -> None:
+    """Nobody waits for a leader on its own thread."""
+    run_python(f"""
+from fastcache import Cache
+now = [0.0]
+asked = []
+def weigher(key, value):
+    if key == "new" and {where!r} == "weigher" and not asked:
+        asked.append(1)
+        cache.get_or_set("new", lambda: 2)
+    return 1
+cache = Cache(10, clock=lambda: now[0], weigher=weigher)
+class Late:
+    def __del__(self):
+        asked.append(1)
+        cache.get_or_set("new", lambda: 3)
+cache.set("x", Late() if {where!r} == "destructor" else 0, ttl=1)
+def load():
+    now[0] = 5.0
+    return 1
+assert cache.get_or_set("new", load, ttl=60) == 1
+cache.get("x")
+assert asked
+cache._check()
+""")

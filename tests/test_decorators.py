@@ -768,3 +768,33 @@ def test_hit_for_hit_as_functools(maxsize: int | None, typed: bool) -> None:
                 ours.cache_clear()
                 theirs.cache_clear()
     assert our_calls == their_calls
+
+
+def test_a_flight_on_the_same_cache_does_not_lift_a_fence() -> None:
+    @lru_cache(None)
+    def stale(x: int) -> str:
+        stale.cache.get_or_set("other", lambda: "1")
+        stale.cache_invalidate(x)
+        return "stale"
+
+    stale(5)
+    assert not stale.cache_contains(5)
+
+
+def test_a_function_that_keeps_nothing_may_be_given_room() -> None:
+    @lru_cache(0)
+    def double(x: int) -> int:
+        return 2 * x
+
+    double(1)
+    double.cache.resize(10)
+    double(1)
+    double(1)
+    assert double.cache_info() == (1, 2, 10, 1)
+
+
+def test_a_function_is_made_once_and_whole() -> None:
+    with pytest.raises(TypeError):
+        CachedFunction.__new__(CachedFunction)  # type: ignore[call-arg]
+    with pytest.raises(TypeError):
+        CachedFunction(len, None)  # type: ignore[arg-type]
