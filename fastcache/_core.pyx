@@ -881,7 +881,7 @@ cdef class Cache:
         """Store value under key with options of its own; those not given are the cache's defaults.
 
         ttl, tti: seconds or timedelta; None is for ever, 0 stores nothing and removes the old
-        entry. weight: int >= 0. tags: an iterable of str, bytes or int, see invalidate_tag.
+        entry. weight: int >= 0. tags: an iterable of str, bytes, int or tuples of these.
         A value heavier than maxsize is not stored, and the old one goes. O(1)."""
         store(self, key, value, ttl, tti, weight, tags, SET)
 
