@@ -71,10 +71,10 @@ cdef class Cache:
     cdef readonly object name
     cdef dict tag_records       # tag -> record number
     cdef dict flights           # mixed hash -> [Flight, ...]
-    cdef unsigned long flights_generation
     cdef list events            # removals not yet told to the listener
     cdef unsigned long drainer  # the thread that tells them; 0: none
-    cdef unsigned long drain_generation     # the process (see generation) it belongs to
+    cdef unsigned int drain_generation      # the process (see generation) it belongs to
+    cdef unsigned int flights_generation
     cdef uint64_t *fences       # ring of the mixed hashes removed while loads were under way
     cdef uint64_t fenced_at     # how many were ever written to it
     cdef uint64_t wide          # keys that are ints of which hash() loses something

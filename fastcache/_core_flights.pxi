@@ -67,7 +67,7 @@ from cpython.dict cimport PyDict_Next
 from cpython.exc cimport PyErr_Clear
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Reset, PyContextVar_Set
 
-cdef unsigned long generation = 1
+cdef unsigned int generation = 1
 cdef object _ancestry = PyContextVar_New("fastcache_flights", NULL)
 cdef dict _led = {}         # thread -> [Flight, ...] that it leads now, over all caches
 cdef dict _waits = {}       # waiting call (an object) -> (ancestors, Flight)

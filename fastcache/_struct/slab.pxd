@@ -100,12 +100,18 @@ cdef inline Aux* slab_aux(const Slab *s, uint32_t e) noexcept nogil:
 
 
 cdef inline void slab_room_push(Slab *s, uint32_t c) noexcept:
+    """Behind the first, which goes on being filled: were new entries to follow the latest gap, a few
+    of them would keep every chunk of a cache whose other entries are all going."""
     cdef Chunk *k = &s.chunks[c]
-    k.prev = NO_CHUNK
-    k.next = s.room
-    if s.room != NO_CHUNK:
-        s.chunks[s.room].prev = c
-    s.room = c
+    k.prev = s.room
+    if s.room == NO_CHUNK:
+        k.next = NO_CHUNK
+        s.room = c
+        return
+    k.next = s.chunks[s.room].next
+    if k.next != NO_CHUNK:
+        s.chunks[k.next].prev = c
+    s.chunks[s.room].next = c
 
 
 cdef inline void slab_room_unlink(Slab *s, uint32_t c) noexcept:
