@@ -34,9 +34,8 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.sequence cimport PySequence_Fast_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport Py_EQ, PyObject, PyObject_Hash, PyObject_RichCompareBool, PyTypeObject
+from cpython.object cimport Py_EQ, PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
-from cpython.tuple cimport PyTuple_CheckExact
 from libc.math cimport INFINITY, floor, isfinite, isnan, llround
 from libc.stddef cimport size_t
 from libc.stdint cimport (
@@ -86,7 +85,6 @@ except ImportError:         # Windows: no fork
 cdef extern from "compat.h":
     void mutex_lock "fc_mutex_lock"(fc_mutex*) noexcept
     void mutex_unlock "fc_mutex_unlock"(fc_mutex*) noexcept
-    const bint FREE_THREADED "FC_FREE_THREADED"
     int64_t clock_precise "fc_clock_precise"() noexcept
     int64_t clock_coarse "fc_clock_coarse"() noexcept
     int64_t clock_coarse_step "fc_clock_coarse_step"() noexcept

@@ -16,7 +16,6 @@
 #  include <intrin.h>
 #else
 #  include <time.h>
-#  include <unistd.h>
 #endif
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -42,12 +41,10 @@ static inline int fc_clz64(uint64_t x) { unsigned long i; _BitScanReverse64(&i, 
 typedef PyMutex fc_mutex;
 #  define fc_mutex_lock(m) PyMutex_Lock(m)
 #  define fc_mutex_unlock(m) PyMutex_Unlock(m)
-#  define FC_FREE_THREADED 1
 #else
 typedef char fc_mutex;
 #  define fc_mutex_lock(m) ((void)(m))
 #  define fc_mutex_unlock(m) ((void)(m))
-#  define FC_FREE_THREADED 0
 #endif
 
 /* ---- clocks, in nanoseconds ------------------------------------------------------------ */
@@ -234,7 +231,6 @@ static inline Py_hash_t fc_tuple_hash_end(Py_uhash_t acc, Py_ssize_t n) {
 
 /* ---- garbage collection -------------------------------------------------------------------- */
 static inline int fc_is_gc(PyObject *o) { return PyObject_IS_GC(o); }
-static inline int fc_decref_is_last(PyObject *o) { return Py_REFCNT(o) == 1; }
 
 static inline PyObject *fc_sequence_item(PyObject *o, Py_ssize_t i) { return PySequence_Fast_GET_ITEM(o, i); }
 /* Takes over the reference; releases the default that was there, which others hold too. */
@@ -273,15 +269,6 @@ static inline void fc_unmap_block(void *p, size_t size) {
 static inline void *fc_map_block(size_t size) { (void)size; return NULL; }
 static inline void fc_unmap_block(void *p, size_t size) { (void)p; (void)size; }
 #endif
-
-/* ---- fork ------------------------------------------------------------------------------------ */
-static inline long fc_getpid(void) {
-#ifdef _WIN32
-    return (long)GetCurrentProcessId();
-#else
-    return (long)getpid();
-#endif
-}
 
 /* ---- slots patched at import -----------------------------------------------------------------
  * Cython offers no tp_traverse/tp_clear over objects held in C arrays, no dealloc that clears
