@@ -6,6 +6,8 @@ PYTHON ?=
 # Further options for pytest, for example TESTFLAGS="-k wheel -x", and for `make bench`.
 TESTFLAGS ?=
 BENCHFLAGS ?=
+# What has a long form; TESTFLAGS for `make soak` name other tests or fewer.
+SOAKED := tests/models tests/stress tests/whitebox
 
 VENV := .venv$(if $(PYTHON),-$(subst /,_,$(patsubst /%,%,$(PYTHON))))
 PY := $(VENV)/bin/python
@@ -60,7 +62,7 @@ bench: $(VENV)/.with-bench build ## the full microbenchmarks against every peer;
 	$(PY) -m fastcache bench --json build/bench.json --report build/bench.html $(BENCHFLAGS)
 
 soak: $(VENV)/.with-test build ## the long forms of the tests
-	FASTCACHE_SOAK=1 $(PY) -m pytest -m soak --timeout=0 -o faulthandler_timeout=0 $(TESTFLAGS)
+	FASTCACHE_SOAK=1 $(PY) -m pytest --timeout=0 -o faulthandler_timeout=0 $(or $(TESTFLAGS),$(SOAKED))
 
 # --- builds that check themselves, each in its own environment ---------------------------------
 

@@ -1,8 +1,8 @@
 """What every test shares: the kinds of build and run, and the invariant check after each test.
 
 - In debug builds each live cache's `_check()` runs after each test.
-- `soak` tests run with FASTCACHE_SOAK=1 only; `timing` tests are left out where time and memory
-  are not those of a release build.
+- `soak` tests run with FASTCACHE_SOAK=1 only, which lengthens others too; `timing` tests are left
+  out where time and memory are not those of a release build.
 """
 
 import os
