@@ -314,6 +314,7 @@ class TestMeasuring:
         finally:
             other.close()
 
+    @pytest.mark.timing  # valgrind does not run what a sanitizer is preloaded into
     @pytest.mark.skipif(instructions.find_valgrind() is None, reason="needs valgrind")
     def test_instructions_are_counted(self) -> None:
         row = next(row for row in rows.loop_rows() if row.name == "call_none")
