@@ -9,6 +9,11 @@ from fastcache._core import Cache, CachedFunction, CacheInfo, CacheStats, CallKe
 from fastcache._core import EntryRecord as Entry
 from fastcache.decorators import cache, fifo_cache, lfu_cache, lru_cache, ttl_cache
 
+TYPE_CHECKING = False  # importing typing would cost a third of the import of this package
+if TYPE_CHECKING:
+    from fastcache.names import Namespace as Namespace
+del TYPE_CHECKING
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -18,9 +23,28 @@ __all__ = [
     "CachedFunction",
     "CallKey",
     "Entry",
+    "Namespace",
     "cache",
     "fifo_cache",
     "lfu_cache",
     "lru_cache",
     "ttl_cache",
 ]
+
+#: Public names that are imported when they are first asked for -> their module.
+_LATER = {
+    "Namespace": "fastcache.names",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

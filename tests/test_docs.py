@@ -82,8 +82,12 @@ def test_the_readme_has_a_place_for_the_measured_table() -> None:
 
 @pytest.mark.parametrize(
     ("page", "owner"),
-    [("cache.md", fastcache.Cache), ("decorators.md", fastcache.CachedFunction)],
-    ids=["Cache", "CachedFunction"],
+    [
+        ("cache.md", fastcache.Cache),
+        ("decorators.md", fastcache.CachedFunction),
+        ("namespaces.md", fastcache.Namespace),
+    ],
+    ids=["Cache", "CachedFunction", "Namespace"],
 )
 def test_each_public_attribute_is_on_its_page(page: str, owner: type) -> None:
     path = ROOT / "docs" / page
