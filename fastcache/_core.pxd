@@ -37,6 +37,10 @@ cdef struct Options:            # of one entry to be stored
     uint64_t since              #   fences from this one on count
     uint64_t sequence           #   invalidations of its tags after this one count
     double cost                 # seconds, negative: not loaded
+    bint soft                   # it has a Soft record, that is:
+    bint failure                #   only its loader sees it
+    int64_t extra               #   ns that it is kept for its loader past its ttl
+    int64_t lead                #   ns before the end of its ttl from which hits tell its loader
 
 
 cdef class Cache:
@@ -83,6 +87,7 @@ cdef class Cache:
     cdef uint64_t loads
     cdef uint64_t load_failures
     cdef uint64_t fenced
+    cdef uint64_t stale_hits
     cdef uint64_t listener_errors
     cdef double load_time
     cdef size_t own_bytes

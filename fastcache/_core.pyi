@@ -79,6 +79,7 @@ class CacheStats(NamedTuple):
     expirations: int
     fenced: int
     listener_errors: int
+    stale_hits: int
     @property
     def hit_rate(self) -> float: ...
 

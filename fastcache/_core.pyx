@@ -3,7 +3,7 @@
 One extension module over the structures in `_struct/`: the index (table), the entries (slab), the
 eviction order (policy), expiry (wheel) and tags. This file ties them together in three moves:
 `find`, `put` and `remove`. `_core_calls.pxi` holds the decorated functions, `_core_flights.pxi`
-the loads, `_core_views.pxi` iteration, views and records.
+and `_core_loads.pxi` the loads, `_core_views.pxi` iteration, views and records.
 
 The lock. Under the GIL an edit is atomic because it calls nothing that could run Python code;
 without the GIL `self.mutex` is held. `lock`/`unlock` mark the same stretches in both.
@@ -18,7 +18,7 @@ Where user code can run (the ledger; nothing else may call out)
  5. Destructors of what an edit displaced: in settle, unlocked, after the edit.
  6. `listener`: in drain, unlocked, after the edit; what it does to the cache queues further
     events, which the outermost drain tells.
- 7. Factories and decorated functions: in _core_flights.pxi and _core_calls.pxi, unlocked.
+ 7. Factories and decorated functions: in _core_loads.pxi and _core_calls.pxi, unlocked.
  8. A collection, and with it any destructor, may run at every allocation of a Python object: so
     none is made between `lock` and `unlock`. PyMem_* does not collect.
  9. tp_traverse and tp_clear: visit_contents only reads; drop_contents detaches everything
@@ -39,13 +39,13 @@ from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.math cimport INFINITY, floor, isfinite, isnan, llround
 from libc.stddef cimport size_t
 from libc.stdint cimport (
-    INT64_MAX, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
+    INT64_MAX, INT64_MIN, int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t,
 )
 from libc.string cimport memcpy, memset, strlen
 
 from fastcache._struct.entry cimport (
-    DETAIL, EXTRA, LISTS, MAX_ENTRIES, NEVER, NIL, TIMING, Detail, Entry, Extra, Timing, likely,
-    unlikely,
+    DETAIL, EXTRA, LISTS, MAX_ENTRIES, NEVER, NIL, SOFT, TIMING, Detail, Entry, Extra, Soft, Timing,
+    likely, unlikely,
 )
 from fastcache._struct.mem cimport mem_alloc, mem_free, mem_zeroed
 from fastcache._struct.policy cimport (
@@ -56,7 +56,7 @@ from fastcache._struct.policy cimport (
 from fastcache._struct.order cimport order_to_head
 from fastcache._struct.slab cimport (
     Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
-    slab_full, slab_has_room, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_take,
+    slab_full, slab_has_room, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_soft, slab_take,
     slab_timing, slab_walk,
 )
 from fastcache._struct.table cimport (
@@ -87,7 +87,6 @@ cdef extern from "compat.h":
     void mutex_unlock "fc_mutex_unlock"(fc_mutex*) noexcept
     int64_t clock_precise "fc_clock_precise"() noexcept
     int64_t clock_coarse "fc_clock_coarse"() noexcept
-    int64_t clock_coarse_step "fc_clock_coarse_step"() noexcept
     bint long_compact "fc_long_compact"(PyObject*, int64_t*) noexcept
     bint long_wide "fc_long_wide"(PyObject*) noexcept
     bint long_negative "fc_long_negative"(PyObject*) noexcept
@@ -250,6 +249,7 @@ cdef enum:
     HAS_EXTRA = 4               # some entry may have a weight, an idle time or tags
     HAS_DETAIL = 8
     HAS_TTI = 16
+    HAS_SOFT = 32               # some entry may be kept for its loader alone
     TIMED = 9                   # HAS_TIME | HAS_DETAIL: the clock is read
     MORTAL = 3                  # HAS_TIME | HAS_TAGS: an entry that is held may be dead
     # clock_kind
@@ -336,8 +336,8 @@ cdef double jitter_draw() noexcept:
     return <double>((x * 0x2545F4914F6CDD1DULL) >> 11) / 9007199254740992.0
 
 
-cdef int64_t COARSE_STEP = clock_coarse_step()
 cdef int64_t PRECISE_BELOW = 100_000_000    # ns: a shorter ttl needs the precise clock
+cdef int64_t COARSE_LAG = 250_000_000       # ns: more than the coarse clock is ever behind
 
 cdef object _live = None                    # debug builds: id -> weak reference, of all caches
 if DEBUG:
@@ -382,8 +382,13 @@ cdef int64_t user_time(object clock) except? -1:
     return llround(s * 1e9)
 
 
+cdef int64_t exact_time_of(Cache self) except? -1:
+    """time_of, for what a user gets to see."""
+    return clock_precise() if self.clock_kind == CLOCK_COARSE else time_of(self)
+
+
 cdef inline int64_t time_of(Cache self) except? -1:
-    """Now, in ns on the cache's clock. A user's clock runs here."""
+    """Now, in ns on the cache's clock; by the coarse one a little less. A user's clock runs here."""
     if likely(self.clock_kind == CLOCK_COARSE):
         return clock_coarse()
     if self.clock_kind == CLOCK_PRECISE:
@@ -422,16 +427,39 @@ include "_core_find.pxi"
 
 # ---- death -----------------------------------------------------------------------------------
 
+cdef inline bint past(Cache self, int64_t moment, int64_t now) noexcept:
+    """Whether moment has come. The coarse clock, by which now may be, is behind by a tick or two,
+    and by more where a hypervisor takes the processor away; close to the moment the precise one
+    decides, so nothing lives too long."""
+    if likely(now < moment - COARSE_LAG):
+        return False
+    return now >= moment or (self.clock_kind == CLOCK_COARSE and now != UNKNOWN and clock_precise() >= moment)
+
+
 cdef inline bint lapsed(Cache self, uint32_t e, int64_t now) noexcept:
     cdef Timing *t
     if self.flags & HAS_TIME:
         t = slab_timing(&self.slab, e)
-        return t != NULL and now >= t.deadline
+        return t != NULL and past(self, t.deadline, now)
+    return False
+
+
+cdef inline bint stale(Cache self, uint32_t e, int64_t now) noexcept:
+    """Whether only the entry's loader may still see it."""
+    cdef Soft *s
+    if self.flags & HAS_SOFT:
+        s = slab_soft(&self.slab, e)
+        return s != NULL and past(self, s.fresh, now)
     return False
 
 
 cdef inline bint dead(Cache self, uint32_t e, int64_t now) noexcept:
     """Whether an entry that is held must not be seen any more."""
+    return gone(self, e, now) or stale(self, e, now)
+
+
+cdef inline bint gone(Cache self, uint32_t e, int64_t now) noexcept:
+    """Whether nobody has any use for an entry that is held."""
     cdef Extra *x
     if lapsed(self, e, now):
         return True
@@ -442,7 +470,15 @@ cdef inline bint dead(Cache self, uint32_t e, int64_t now) noexcept:
 
 
 cdef inline int cause_of_death(Cache self, uint32_t e, int64_t now) noexcept:
-    return EXPIRED if lapsed(self, e, now) else EXPLICIT
+    return EXPIRED if lapsed(self, e, now) or stale(self, e, now) else EXPLICIT
+
+
+cdef int64_t visible_until(Cache self, uint32_t e) noexcept:
+    """The deadline that a user is told of."""
+    cdef Timing *t = slab_timing(&self.slab, e)
+    cdef Soft *s = slab_soft(&self.slab, e) if self.flags & HAS_SOFT else NULL
+    cdef int64_t deadline = t.deadline if t != NULL else NEVER
+    return min(deadline, s.fresh) if s != NULL else deadline
 
 
 cdef inline bint chores(Cache self, int64_t now) noexcept:
@@ -636,15 +672,23 @@ cdef inline int look_found(Cache self, uint32_t e, int64_t now, PyObject **value
 
 
 cdef int look_closer(Cache self, uint32_t e, int64_t now, PyObject **value) noexcept:
-    """The rest of look() where entries may be dead, idle or have details. Locked; unlocks."""
+    """The rest of look() where entries may be dead, idle or have details. 2: a hit of which its
+    loader wants to know. Locked; unlocks."""
     cdef Bin bin
-    cdef Timing *t
-    cdef Extra *x
     cdef Detail *d
+    cdef Soft *s
+    cdef int found = 1
     bin.n = 0
-    if e != NIL and self.flags & MORTAL and dead(self, e, now):
+    if e != NIL and self.flags & MORTAL and gone(self, e, now):
         remove(self, e, cause_of_death(self, e, now), &bin)
         e = NIL
+    if unlikely(self.flags & HAS_SOFT) and e != NIL:
+        s = slab_soft(&self.slab, e)
+        if s != NULL:
+            if past(self, s.fresh, now):
+                e = NIL
+            elif now >= s.due:
+                found = 2
     if e == NIL:
         self.misses += 1
     else:
@@ -663,7 +707,7 @@ cdef int look_closer(Cache self, uint32_t e, int64_t now, PyObject **value) noex
         settle(self, &bin)
     if unlikely(chores(self, now)):
         poll(self, now)
-    return e != NIL
+    return found if e != NIL else 0
 
 
 cdef void renew_idle(Cache self, uint32_t e, int64_t now) noexcept:
@@ -675,12 +719,9 @@ cdef void renew_idle(Cache self, uint32_t e, int64_t now) noexcept:
 
 
 cdef inline int64_t later(Cache self, int64_t now, int64_t ttl) noexcept:
-    """The deadline that is ttl away. The coarse clock may be a step behind at either end, so a
-    step is taken off: an entry dies up to two steps early (8 ms), never late."""
-    if ttl == NEVER or now > INT64_MAX - ttl:
-        return NEVER
-    now += ttl
-    return now - COARSE_STEP if self.clock_kind == CLOCK_COARSE else now
+    """The deadline that is ttl away. The coarse clock may be behind now, so an entry dies as much
+    early (a tick or two, 8 ms); never late (see past)."""
+    return NEVER if ttl == NEVER or now > INT64_MAX - ttl else now + ttl
 
 
 cdef inline int64_t lifetime_from(Cache self, int64_t now, int64_t ttl) noexcept:
@@ -694,6 +735,7 @@ include "_core_store.pxi"
 include "_core_fast.pxi"
 include "_core_whole.pxi"
 include "_core_flights.pxi"
+include "_core_loads.pxi"
 include "_core_ops.pxi"
 
 
@@ -824,17 +866,14 @@ cdef class Cache:
 
     def ttl(self, key, /):
         """Seconds that key has left to live, None for ever; KeyError if absent. O(1)."""
-        cdef int64_t now = time_of(self), deadline = NEVER
+        cdef int64_t now = exact_time_of(self), deadline
         cdef uint64_t hash
         cdef uint32_t e
-        cdef Timing *t
         mix_key(<PyObject*>key, &hash)
         lock(self)
         e = find(self, <PyObject*>key, hash)
         if e != NIL and not dead(self, e, now):
-            t = slab_timing(&self.slab, e)
-            if t != NULL:
-                deadline = t.deadline
+            deadline = visible_until(self, e)
             unlock(self)
             return seconds_until(deadline, now)
         unlock(self)
@@ -843,7 +882,7 @@ cdef class Cache:
     def entry(self, key, /):
         """What is known of key, as an Entry (value, ttl left, tti, weight, tags; age, hits and
         load_cost where details=True keeps them, else None); KeyError if absent. O(1)."""
-        cdef int64_t now = time_of(self)
+        cdef int64_t now = exact_time_of(self)
         cdef uint64_t hash
         cdef uint32_t e
         mix_key(<PyObject*>key, &hash)
@@ -970,8 +1009,7 @@ cdef class Cache:
         later call."""
         for tag in tags:
             check_tag(tag)
-        if self.tag_records is not None:
-            invalidate_tags(self, tags)
+        invalidate_tags(self, tags)
 
     def expire(self, limit=None):
         """Remove what is dead, by time or by tag (at most limit entries), and return it as a list of
@@ -1012,7 +1050,7 @@ cdef class Cache:
         mix_key(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
             return owned(value)
-        return load_by_flight(self, key, hash, factory, ttl, tti, weight, tags)
+        return load_by_flight(self, key, hash, factory, (), None, ttl, tti, weight, tags, INFINITY)
 
     # ---- as a mapping --------------------------------------------------------------------
 

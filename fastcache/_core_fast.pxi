@@ -56,7 +56,7 @@ cdef inline bint quick_time(Cache self, int64_t *now) noexcept:
     """Whether look_quickly may serve this cache now; *now is the time, where it matters."""
     if likely(not self.flags):
         return True
-    if self.flags != HAS_TIME or self.clock_kind != CLOCK_COARSE:
+    if self.flags & ~<uint32_t>HAS_SOFT != HAS_TIME or self.clock_kind != CLOCK_COARSE:
         return False
     now[0] = clock_coarse()
     return likely(now[0] < self.wheel.due)
@@ -76,8 +76,14 @@ cdef void promote_further(Cache self, uint32_t e) noexcept:
 
 cdef inline int take_hit(Cache self, uint32_t e, int64_t now, PyObject **value) noexcept:
     cdef Entry *p
-    if unlikely(self.flags) and unlikely(lapsed(self, e, now)):
-        return UNSURE
+    cdef Soft *s
+    if unlikely(self.flags):
+        if unlikely(lapsed(self, e, now)):
+            return UNSURE
+        if unlikely(self.flags & HAS_SOFT):
+            s = slab_soft(&self.slab, e)
+            if s != NULL and unlikely(now >= s.due or past(self, s.fresh, now)):
+                return UNSURE
     self.hits += 1
     p = slab_entry(&self.slab, e)
     value[0] = p.value
@@ -113,7 +119,7 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
     cdef int r
     # before the wheel is due nothing is dead, so the policy's victim is the right one
     if self.listener is not None or unlikely(self.bound == 0) or unlikely(not quick_time(self, &now)) or \
-            self.jitter != 0.0:
+            self.jitter != 0.0 or unlikely(self.flags & HAS_SOFT):
         return UNSURE
     lock(self)
     r = probe(self, key, hash, &e)

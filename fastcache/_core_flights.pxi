@@ -48,20 +48,22 @@ cdef bint load_was_fenced(Cache self, uint64_t hash, Options *o) noexcept:
     return False
 
 
-# Flights: one load per key at a time, over all threads.
+# Flights: one load per key at a time, over all threads, tasks and event loops.
 #
-# A flight is registered under its key's mixed hash while its factory runs in the leader's thread.
-# Followers wait on its lock, which each passes on as it wakes. What changes the key meanwhile marks
-# the flight fenced and detaches it: those who wait already get its value, who comes later starts
-# another, and the value is not stored.
+# A flight is registered under its key's mixed hash while its load runs: in the leader's thread, in a
+# thread of the pool, or in a task. Followers wait on its lock, which each passes on as it wakes, or
+# leave a callback. What changes the key meanwhile marks the flight fenced and detaches it: those who
+# wait already get its value, who comes later starts another, and the value is not stored.
 #
 # Nobody waits in a circle. A follower's ancestors are the flights that its own thread leads and
 # those that its context descends from (a ContextVar, so an executor that copies the context is
 # seen through); before it waits it walks from the flight it wants along "whoever has this flight
 # as an ancestor waits for that one". If that leads back to an ancestor, it computes through: it
-# calls its factory itself, and stores nothing.
+# calls its function itself, and stores nothing.
 #
 # A forked child has none of its parent's threads, so it starts with no flights (`generation`).
+#
+# This file has the flight and its register; what a load does is in _core_loads.pxi and loading.py.
 
 from cpython.dict cimport PyDict_Next
 from cpython.exc cimport PyErr_Clear
@@ -94,17 +96,275 @@ cdef enum:
 
 @cython.final
 cdef class Flight:
-    """A load under way."""
-    cdef object key
+    """A load under way. Only the loader of this package makes them.
+
+    Its leader calls `enter`, then the function, then `leave`, and last `land`, `fail` or `abandon`. A
+    follower calls `follow`, then `wait` or `notify`, and last `unfollow`.
+    """
+    cdef Cache cache
+    cdef readonly object key
     cdef uint64_t hash
-    cdef object landing     # a lock, held by the leader until the load has ended
-    cdef unsigned long leader
+    cdef object landing         # a lock, held until the load has ended
+    cdef unsigned long leader   # its thread
+    cdef readonly object loop   # its event loop, if a task leads
+    cdef public object task     # ... that task, if it ends with the last who waits
     cdef int state
     cdef bint fenced
-    cdef object value
-    cdef object error
-    cdef uint32_t *tags     # record numbers, the leader's while it runs
+    cdef bint detached          # nobody finds it any more
+    cdef readonly object value
+    cdef readonly object error
+    cdef uint32_t *tags         # record numbers, the leader's while it runs
     cdef uint32_t ntags
+    cdef uint64_t sequence      # invalidations of these after this one count
+    cdef set invalidated        # tags invalidated meanwhile, where its own come with the value
+    cdef list callbacks         # of followers; None once it has ended
+    cdef Py_ssize_t followers
+    cdef int64_t started        # ns
+    cdef readonly double cost   # seconds that it took; negative: not loaded
+    cdef unsigned int generation
+
+    @property
+    def landed(self):
+        return self.state == LANDED
+
+    @property
+    def failed(self):
+        return self.state == FAILED
+
+    @property
+    def running(self):
+        return self.state == RUNNING
+
+    # ---- the leader --------------------------------------------------------------------------
+
+    def hand_over(self):
+        """Another thread, not known yet, will lead."""
+        self.leader = 0
+
+    def enter(self):
+        """Before the function is called, in the thread or task that calls it: loads from within know
+        that they descend from this one. Returns what `leave` wants."""
+        cdef object token
+        if self.loop is None:
+            self.leader = thread_ident()
+            join(self.leader, self)
+        token = PyContextVar_Set(_ancestry, ancestry() + (self,))
+        self.started = clock_precise()
+        return token
+
+    def leave(self, token, failed):
+        """After the function, in the same context. Counts the load."""
+        self.cost = seconds(clock_precise() - self.started)
+        self.cache.loads += 1
+        self.cache.load_time += self.cost
+        if failed:
+            self.cache.load_failures += 1
+        PyContextVar_Reset(_ancestry, token)
+
+    def land(self, value, *, ttl=..., tti=..., tags=None, extra=0.0, lead=0.0, given=...):
+        """End with a value; unless fenced it is stored: fresh for ttl, kept for its loader for
+        `extra` seconds more, its loader told of hits `lead` seconds before the end. tags: those
+        that come with the value. given: what followers get, if not the value that is stored."""
+        cdef Options o
+        defaults(self.cache, &o)
+        try:
+            if tags is not None:
+                hold_tags(self.cache, &o, tags)
+                if self.invalidated is not None and not self.invalidated.isdisjoint(tags):
+                    self.fenced = True
+            o.soft = extra > 0 or lead > 0
+            o.failure = False
+            o.extra = duration(extra, "extra")
+            o.lead = duration(lead, "lead")
+            store_loaded(self, &o, value, ttl, tti, UNSET)
+            self.value = value if given is UNSET else given
+            self.state = LANDED
+        except Exception as error:
+            self.error = error
+            self.state = FAILED
+            raise
+        except BaseException:
+            self.state = ABANDONED
+            raise
+        finally:
+            drop_tags(self.cache, &o)
+            end_flight(self)
+
+    def fail(self, error, *, kept=None, ttl=...):
+        """End with an exception. kept, if not None, is stored for ttl seconds, seen by its loader
+        alone."""
+        cdef Options o
+        defaults(self.cache, &o)
+        try:
+            if kept is not None:
+                o.soft = o.failure = True
+                o.extra = o.lead = 0
+                store_loaded(self, &o, kept, ttl, None, 0 if self.cache.weigher is not None else UNSET)
+        finally:
+            self.error = error
+            self.state = FAILED
+            end_flight(self)
+
+    def abandon(self):
+        """End with nothing: a follower takes over."""
+        if self.state == RUNNING:
+            self.state = ABANDONED
+            end_flight(self)
+
+    # ---- the followers -----------------------------------------------------------------------
+
+    def follow(self, asynchronous):
+        """To be called before waiting. None: waiting could wait for oneself, so compute through;
+        else what `unfollow` wants. O(waiting calls)."""
+        cdef object mine, token
+        cdef bint circle
+        # A task on the leader's own loop may wait for the leading task, nobody else in its thread.
+        if self.state == RUNNING and self.leader == thread_ident() and \
+                not (asynchronous and self.loop is not None):
+            return None
+        mine = ancestors()
+        token = object()
+        mutex_lock(&graph_mutex)
+        try:
+            circle = would_circle(mine, self)
+            if not circle:
+                _waits[token] = (mine, self)
+                self.followers += 1
+        finally:
+            mutex_unlock(&graph_mutex)
+        return None if circle else token
+
+    def unfollow(self, token):
+        """After waiting; how many others still wait."""
+        mutex_lock(&graph_mutex)
+        try:
+            if _waits.pop(token, None) is not None:
+                self.followers -= 1
+        finally:
+            mutex_unlock(&graph_mutex)
+        return self.followers
+
+    def wait(self, seconds=None):
+        """Block until it has ended; False after that many seconds. Looks once a second whether its
+        leader still lives, and ends the flight if not. Interruptible."""
+        return wait_flight(self, INFINITY if seconds is None else seconds)
+
+    def notify(self, callback):
+        """Have callback() called when it has ended, in whatever thread; False: it has already."""
+        if self.state != RUNNING:
+            return False
+        if self.callbacks is None:
+            self.callbacks = []
+        self.callbacks.append(callback)
+        if self.state != RUNNING:
+            # it ended between the look and the append, so nobody may call it
+            try:
+                self.callbacks.remove(callback)
+            except ValueError:
+                return True
+            return False
+        return True
+
+    def forget(self, callback):
+        """Take back what `notify` was given."""
+        if self.callbacks is not None and callback in self.callbacks:
+            self.callbacks.remove(callback)
+
+    def abandon_if_dead(self):
+        """End the flight if its thread has died or its event loop no longer runs."""
+        return abandon_if_dead(self)
+
+
+cdef bint abandon_if_dead(Flight self) except -1:
+    if self.state != RUNNING:
+        return True
+    if self.loop is not None:
+        if self.loop.is_running():
+            return False
+    elif self.leader == 0 or self.leader in _sys._current_frames():
+        return False
+    # its thread died in mid-load, as a daemon's may, or its loop was stopped or closed
+    self.state = ABANDONED
+    end_flight(self)
+    return True
+
+
+cdef bint wait_flight(Flight self, double seconds) except -1:
+    cdef int64_t end = NEVER
+    cdef double left = 1.0
+    if seconds < 4.6e9:
+        end = clock_precise() + <int64_t>(max(seconds, 0.0) * 1e9)
+    while True:
+        if end != NEVER:
+            left = (end - clock_precise()) / 1e9
+        if self.landing.acquire(True, min(max(left, 0.0), 1.0)):
+            self.landing.release()
+            return True
+        if left <= 0:
+            return self.state != RUNNING
+        if abandon_if_dead(self):
+            return True
+
+
+cdef int end_flight(Flight self) except -1:
+    """Nobody finds it any more, and whoever waits for it wakes. Once."""
+    cdef list callbacks
+    lock(self.cache)
+    unregister(self.cache, self)
+    unlock(self.cache)
+    give_back_tags(self)
+    if self.cache.loading and self.generation == generation:
+        self.cache.loading -= 1
+    if self.loop is None:
+        leave(self.leader, self)
+    self.task = None
+    if self.landing.locked():
+        self.landing.release()
+    callbacks = self.callbacks
+    while callbacks:
+        callbacks.pop()()
+    return 0
+
+
+cdef int take_tags(Flight self, object tags) except -1:
+    """Held from before the load starts, so that no invalidation is missed."""
+    cdef Options o
+    defaults(self.cache, &o)
+    if type(tags) is tuple and not tags:
+        return 0
+    hold_tags(self.cache, &o, tags)
+    self.tags = o.tags
+    self.ntags = o.ntags
+    self.sequence = o.sequence
+    return 0
+
+
+cdef int give_back_tags(Flight self) except -1:
+    cdef Options o
+    o.tags = self.tags
+    o.ntags = self.ntags
+    self.tags = NULL
+    self.ntags = 0
+    drop_tags(self.cache, &o)
+    return 0
+
+
+cdef Flight start_flight(Cache self, object key, uint64_t hash, object loop):
+    """A flight of one's own, registered; None: another came first."""
+    cdef Flight flight = Flight.__new__(Flight)
+    flight.cache = self
+    flight.key = key
+    flight.hash = hash
+    flight.landing = _allocate_lock()
+    flight.landing.acquire()
+    flight.leader = thread_ident()
+    flight.loop = loop
+    flight.cost = -1.0
+    if not register(self, flight):
+        return None
+    flight.generation = generation
+    self.loading += 1
+    return flight
 
 
 cdef void fence_flights(Cache self, uint64_t hash) noexcept:
@@ -150,7 +410,7 @@ cdef void unregister(Cache self, Flight flight) noexcept:
     cdef PyObject *number = long_from(flight.hash)
     cdef PyObject *flights
     cdef Py_ssize_t i
-    flight.fenced = True            # which hides it even where there is no memory for the rest
+    flight.detached = True          # which hides it even where there is no memory for the rest
     if number == NULL:
         PyErr_Clear()
         return
@@ -174,7 +434,7 @@ cdef Flight flight_of(Cache self, object key, uint64_t hash):
         flights = self.flights.get(hash)
         if flights is not None:
             for flight in list(flights):
-                if compare(<PyObject*>flight.key, <PyObject*>key, Py_EQ) and not flight.fenced:
+                if compare(<PyObject*>flight.key, <PyObject*>key, Py_EQ) and not (flight.fenced or flight.detached):
                     return flight
     return None
 
@@ -214,84 +474,6 @@ cdef bint would_circle(object mine, Flight wanted) except -1:
     return False
 
 
-cdef int check_factory(object factory) except -1:
-    if not callable(factory):
-        raise TypeError(f"factory must be callable, got {factory!r}")
-    if is_async(factory):
-        raise TypeError(f"factory must not be async, got {factory!r}")
-    return 0
-
-
-cdef object call_factory(object factory):
-    cdef object value = factory()
-    if PyCoro_CheckExact(value):
-        value.close()
-        raise TypeError(f"factory must not be async, got {factory!r}")
-    return value
-
-
-cdef bint is_async(object factory) noexcept:
-    # CO_COROUTINE | CO_ITERABLE_COROUTINE | CO_ASYNC_GENERATOR of a function's or method's code
-    code = getattr(getattr(factory, "__func__", factory), "__code__", None)
-    flags = getattr(code, "co_flags", 0)
-    return isinstance(flags, int) and flags & 0x380 != 0
-
-
-cdef object load_by_flight(Cache self, object key, uint64_t hash, object factory, object ttl, object tti,
-                           object weight, object tags):
-    cdef Flight flight
-    cdef object mine, token
-    cdef bint circle
-    while True:
-        flight = flight_of(self, key, hash)
-        if flight is None:
-            flight = Flight.__new__(Flight)
-            flight.key = key
-            flight.hash = hash
-            flight.landing = _allocate_lock()
-            flight.landing.acquire()
-            flight.leader = thread_ident()
-            if not register(self, flight):
-                continue        # another came first
-            return lead(self, flight, factory, ttl, tti, weight, tags)
-        if flight.leader == thread_ident():
-            return call_factory(factory)    # from within its own load
-        mine = ancestors()
-        token = object()
-        mutex_lock(&graph_mutex)
-        try:
-            circle = would_circle(mine, flight)
-            if not circle:
-                _waits[token] = (mine, flight)
-        finally:
-            mutex_unlock(&graph_mutex)
-        if circle:
-            return call_factory(factory)
-        try:
-            while not flight.landing.acquire(True, 1.0):
-                if flight.leader not in _sys._current_frames():
-                    # its thread died in mid-load, as a daemon's may
-                    flight.state = ABANDONED
-                    lock(self)
-                    unregister(self, flight)
-                    unlock(self)
-                    break
-            else:
-                flight.landing.release()
-        finally:
-            mutex_lock(&graph_mutex)
-            _waits.pop(token, None)
-            mutex_unlock(&graph_mutex)
-        if flight.state == LANDED:
-            return flight.value
-        if flight.state == FAILED:
-            raise flight.error
-        # abandoned: take over, unless another follower has, or has stored it
-        value = peek(self, key, ABSENT)
-        if value is not ABSENT:
-            return value
-
-
 cdef bint register(Cache self, Flight flight) except -1:
     """False: there is another flight with an equal hash whose key nobody compared yet."""
     cdef list flights
@@ -313,64 +495,6 @@ cdef bint register(Cache self, Flight flight) except -1:
         return False
     flights.append(flight)
     return True
-
-
-cdef object lead(Cache self, Flight flight, object factory, object ttl, object tti, object weight, object tags):
-    cdef Options o
-    cdef object value = None, token
-    cdef tuple parents
-    cdef object me = flight.leader
-    cdef int64_t started = 0
-    defaults(self, &o)
-    try:
-        # the tags are held from before the load starts, so that no invalidation is missed
-        if not (type(tags) is tuple and not tags):
-            hold_tags(self, &o, tags)
-        flight.tags = o.tags
-        flight.ntags = o.ntags
-        # it may have landed between this caller's look and its registration
-        value = peek(self, flight.key, ABSENT)
-        if value is not ABSENT:
-            flight.value = value
-            flight.state = LANDED
-            return value
-        parents = ancestry()
-        join(me, flight)
-        token = PyContextVar_Set(_ancestry, parents + (flight,))
-        self.loading += 1
-        started = clock_precise()
-        try:
-            value = call_factory(factory)
-        except BaseException:
-            self.load_failures += 1
-            raise
-        finally:
-            self.loads += 1
-            o.cost = seconds(clock_precise() - started)
-            self.load_time += o.cost
-            if self.loading:
-                self.loading -= 1
-            PyContextVar_Reset(_ancestry, token)
-        store_loaded(self, flight, &o, value, ttl, tti, weight)
-        flight.value = value
-        flight.state = LANDED
-        return value
-    except Exception as error:
-        flight.error = error
-        flight.state = FAILED
-        raise
-    except BaseException:
-        flight.state = ABANDONED
-        raise
-    finally:
-        lock(self)
-        unregister(self, flight)
-        flight.tags = NULL
-        flight.ntags = 0
-        unlock(self)
-        leave(me, flight)
-        drop_tags(self, &o)
-        flight.landing.release()
 
 
 cdef int join(object me, Flight flight) except -1:
@@ -400,24 +524,4 @@ cdef int leave(object me, Flight flight) except -1:
                 _led.pop(me, None)
     finally:
         mutex_unlock(&graph_mutex)
-    return 0
-
-
-cdef int store_loaded(Cache self, Flight flight, Options *o, object value, object ttl, object tti,
-                      object weight) except -1:
-    cdef uint32_t *tags = o.tags
-    cdef uint32_t ntags = o.ntags
-    cdef uint64_t sequence = o.sequence
-    cdef double cost = o.cost
-    o.tags = NULL
-    try:
-        options(self, o, flight.key, value, ttl, tti, weight, ())
-    finally:
-        o.tags = tags
-        o.ntags = ntags
-        o.sequence = sequence
-    o.cost = cost
-    o.load = True
-    o.fenced = &flight.fenced
-    put(self, <PyObject*>flight.key, flight.hash, <PyObject*>value, o, time_if_any(self), SET)
     return 0

@@ -132,7 +132,7 @@ cdef list expire(Cache self, object limit):
         bin.n = 0
         lock(self)
         e = slab_walk(&self.slab, e + 1)
-        while e != NIL and not dead(self, e, now):
+        while e != NIL and not gone(self, e, now):
             e = slab_walk(&self.slab, e + 1)
         if e == NIL:
             unlock(self)
@@ -154,9 +154,9 @@ cdef bint touch(Cache self, object key, object ttl) except -1:
     cdef uint64_t hash
     cdef uint32_t e
     cdef Bin bin
-    cdef Timing *t
     cdef Extra *x
-    cdef int64_t now, deadline, hard
+    cdef Soft *s
+    cdef int64_t now, deadline, hard, kept
     cdef bint alive
     bin.n = 0
     defaults(self, &o)
@@ -169,16 +169,25 @@ cdef bint touch(Cache self, object key, object ttl) except -1:
     lock(self)
     e = find(self, <PyObject*>key, hash)
     alive = e != NIL and not dead(self, e, now)
-    if e != NIL and (o.ttl == 0 or not alive):
+    if e != NIL and (o.ttl == 0 if alive else gone(self, e, now)):
         remove(self, e, EXPLICIT if alive else cause_of_death(self, e, now), &bin)
         unlock(self)
         settle(self, &bin)
         return alive
-    if e == NIL or not self.flags & HAS_TIME:
+    if not alive or not self.flags & HAS_TIME:
         unlock(self)
-        return e != NIL
+        return alive
     x = slab_extra(&self.slab, e)
+    s = slab_soft(&self.slab, e) if self.flags & HAS_SOFT else NULL
     hard = lifetime_from(self, now, o.ttl)
+    if s != NULL and s.fresh != NEVER:
+        # all that was agreed when it was loaded moves along
+        kept = slab_timing(&self.slab, e).deadline if x == NULL else x.hard
+        kept = kept - s.fresh if kept != NEVER and kept > s.fresh else 0
+        s.due = hard if hard == NEVER or s.due == NEVER else hard - (s.fresh - s.due)
+        s.fresh = hard
+        if hard != NEVER:
+            hard += kept
     deadline = hard if x == NULL or x.idle == NEVER else min(hard, later(self, now, x.idle))
     if deadline != NEVER and not slab_need(&self.slab, e, TIMING):
         unlock(self)
@@ -255,11 +264,20 @@ cdef bint is_number(object x) noexcept:
 
 
 cdef int invalidate_tags(Cache self, tuple tags) except -1:
-    cdef object tag, number
+    cdef object tag, number, flight
     cdef list flights, running = []
     if self.flights is not None:
         for flights in self.flights.values():
             running.extend(flights)
+        for flight in running:
+            if (<Flight>flight).invalidated is not None:
+                # it may or may not get this tag; who comes from now on does not wait for it
+                (<Flight>flight).invalidated.update(tags)
+                lock(self)
+                unregister(self, <Flight>flight)
+                unlock(self)
+    if self.tag_records is None:
+        return 0
     for tag in tags:
         number = self.tag_records.get(tag)
         if number is not None:

@@ -20,13 +20,14 @@ class CacheInfo(_namedtuple("CacheInfo", "hits misses maxsize currsize")):
 
 class CacheStats(_namedtuple("CacheStats", (
         "hits", "misses", "loads", "load_failures", "load_time", "inserts", "removals",
-        "replacements", "evictions", "expirations", "fenced", "listener_errors"))):
+        "replacements", "evictions", "expirations", "fenced", "listener_errors", "stale_hits"))):
     """Counts of a Cache since it was made or reset.
 
     hits, misses: of get, [], get_many, setdefault and get_or_set. loads, load_failures: calls of
     factories; load_time: seconds spent in them. inserts: new keys stored. By cause: removals
     (explicit), replacements, evictions (size), expirations. fenced: loads whose value was not
     stored, since the key was changed meanwhile. listener_errors: exceptions of the listener.
+    stale_hits: those of the hits that `cached` served past their ttl (stale, grace), and kept errors.
     """
     __slots__ = ()
 
@@ -46,12 +47,12 @@ cdef object stats_record(Cache self):
     return CacheStats(self.hits, self.misses, self.loads, self.load_failures, self.load_time,
                       self.inserted - self.inserted_before, self.removed[EXPLICIT],
                       self.removed[REPLACED], self.removed[SIZE], self.removed[EXPIRED],
-                      self.fenced, self.listener_errors)
+                      self.fenced, self.listener_errors, self.stale_hits)
 
 
 cdef void stats_reset(Cache self) noexcept:
     self.hits = self.misses = self.loads = self.load_failures = 0
-    self.fenced = self.listener_errors = 0
+    self.fenced = self.listener_errors = self.stale_hits = 0
     self.load_time = 0.0
     self.inserted_before = self.inserted
     memset(self.removed, 0, sizeof(self.removed))
@@ -73,14 +74,16 @@ cdef struct Seen:               # an entry's records, copied while the lock is h
 cdef bint see(Cache self, uint32_t e, Seen *seen) noexcept:
     """Copy all that is known of entry e; False: no memory. No object is made under the lock: on
     Python 3.11 that could collect, and a destructor edit the cache. Locked; unlocks."""
-    cdef Timing *t = slab_timing(&self.slab, e)
     cdef Extra *x = slab_extra(&self.slab, e)
+    cdef Soft *s = slab_soft(&self.slab, e) if self.flags & HAS_SOFT else NULL
     cdef Detail *d = slab_detail(&self.slab, e) if self.flags & HAS_DETAIL else NULL
     cdef uint32_t node
     memset(seen, 0, sizeof(Seen))
-    seen.deadline = t.deadline if t != NULL else NEVER
+    seen.deadline = visible_until(self, e)
     seen.idle = x.idle if x != NULL else NEVER
     seen.hard = x.hard if x != NULL else seen.deadline
+    if s != NULL:
+        seen.hard = min(seen.hard, s.fresh)
     seen.weight = x.weight if x != NULL else 1
     seen.count = policy_count(&self.order, &self.slab, e)
     if d != NULL:
@@ -172,7 +175,7 @@ cdef tuple state_of(Cache self):
     cdef object key
     cdef uint64_t hash
     cdef uint32_t e
-    cdef int64_t now = time_of(self)
+    cdef int64_t now = exact_time_of(self)
     cdef Seen seen
     for key in walk_order(self, None, False):
         mix_key(<PyObject*>key, &hash)

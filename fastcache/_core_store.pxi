@@ -9,6 +9,7 @@ cdef inline void defaults(Cache self, Options *o) noexcept:
     o.load = False
     o.fenced = NULL
     o.cost = -1.0
+    o.soft = False
 
 
 cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t old,
@@ -30,6 +31,8 @@ cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t
         return False
     if o.ntags and not tags_reserve_nodes(self.marks, o.ntags):
         return False
+    if o.soft and not slab_need(&self.slab, e, SOFT):
+        return False
     return not self.flags & HAS_DETAIL or slab_need(&self.slab, e, DETAIL)
 
 
@@ -49,10 +52,11 @@ cdef inline void set_deadline(Cache self, uint32_t e, int64_t deadline, int64_t 
 
 
 cdef void write_extras(Cache self, uint32_t e, Options *o, int64_t deadline, int64_t hard,
-                       int64_t now) noexcept:
+                       int64_t fresh, int64_t now) noexcept:
     """What of the entry lies in side arrays, for a new entry or an overwritten one."""
     cdef Extra *x
     cdef Detail *d
+    cdef Soft *s
     cdef uint32_t i
     if self.flags & HAS_TIME and slab_side(&self.slab, e, TIMING) != NULL:
         set_deadline(self, e, deadline, now)
@@ -71,6 +75,17 @@ cdef void write_extras(Cache self, uint32_t e, Options *o, int64_t deadline, int
         d.born = now
         d.hits = 0
         d.cost = o.cost
+    s = slab_soft(&self.slab, e) if self.flags & HAS_SOFT else NULL
+    if s != NULL:
+        s.fresh = s.due = NEVER
+        if o.soft:
+            s.cost = o.cost
+            if o.failure:
+                s.fresh = INT64_MIN
+            elif fresh != NEVER:
+                s.fresh = fresh
+                # not before now, however long the lead
+                s.due = fresh if o.lead <= 0 else max(fresh - o.lead, now)
 
 
 cdef inline int64_t weight_of(Cache self, uint32_t e) noexcept:
@@ -100,12 +115,14 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
     its load was fenced; then nothing else has changed, but that SET takes the old one away."""
     cdef Bin bin
     cdef uint32_t e, loser
-    cdef int64_t deadline = NEVER, hard = NEVER, old_weight
+    cdef int64_t deadline = NEVER, hard = NEVER, fresh = NEVER, old_weight
     cdef int cause, result
     cdef Entry *p
     bin.n = 0
     if unlikely(self.flags & HAS_TIME):
-        hard = lifetime_from(self, now, o.ttl)
+        hard = fresh = lifetime_from(self, now, o.ttl)
+        if o.soft and hard != NEVER:
+            hard = hard + o.extra if hard <= INT64_MAX - o.extra else NEVER
         deadline = min(hard, later(self, now, o.tti))
     lock(self)
     while True:
@@ -176,7 +193,7 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
             policy_hit(&self.order, &self.slab, e)
         self.total += o.weight - old_weight
         if unlikely(self.flags):
-            write_extras(self, e, o, deadline, hard, now)
+            write_extras(self, e, o, deadline, hard, fresh, now)
         note_objects(self, key, value)
         result = 1
         break

@@ -22,6 +22,7 @@ FIELDS = (
     "expirations",
     "fenced",
     "listener_errors",
+    "stale_hits",
 )
 
 

@@ -59,7 +59,6 @@ static inline int64_t fc_clock_precise(void) {
 /* GetTickCount64 is another time line than the performance counter, and the two may not be
  * mixed in one cache, so Windows has the precise clock alone. */
 #  define fc_clock_coarse fc_clock_precise
-static inline int64_t fc_clock_coarse_step(void) { return 0; }
 #else
 static inline int64_t fc_clock_precise(void) {
     struct timespec t;
@@ -72,15 +71,8 @@ static inline int64_t fc_clock_coarse(void) {
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
 }
-static inline int64_t fc_clock_coarse_step(void) {
-    struct timespec t;
-    if (clock_getres(CLOCK_MONOTONIC_COARSE, &t) != 0)
-        return 10000000LL;
-    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
-}
 #  else
 #    define fc_clock_coarse fc_clock_precise
-static inline int64_t fc_clock_coarse_step(void) { return 0; }
 #  endif
 #endif
 

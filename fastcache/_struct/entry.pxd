@@ -3,7 +3,8 @@
 Layout. The record that every cache needs has 32 bytes (two to a cache line). What only some
 caches need lies in side arrays of the same numbering, made for a chunk when its first entry
 needs them: `Timing` (16 bytes: expiry), `Extra` (32: idle time, weight, tags), `Detail`
-(24: what `details=True` keeps) and `Aux` (4: the policy's own, such as lfu's bucket).
+(24: what `details=True` keeps), `Soft` (24: until when it is fresh) and `Aux` (4: the policy's
+own, such as lfu's bucket).
 
 Numbers. An entry is named by a 32-bit number, never by its address. Number 0 is no entry (NIL);
 numbers from LISTS up name lists of the timing wheel, so that the first and last element of a
@@ -65,6 +66,12 @@ cdef struct Detail:
     double cost         # seconds that its load took; negative: not loaded
 
 
+cdef struct Soft:       # of a loaded entry that is kept past its ttl, or renewed before it
+    int64_t fresh       # from here on only its loader sees it; NEVER
+    int64_t due         # from here on a hit tells its loader; NEVER
+    double cost         # seconds that its load took
+
+
 ctypedef uint32_t Aux
 
 
@@ -72,8 +79,9 @@ cdef enum:              # the side arrays
     TIMING = 0
     EXTRA = 1
     DETAIL = 2
-    AUX = 3
-    SIDES = 4
+    SOFT = 3
+    AUX = 4
+    SIDES = 5
 
 
 cdef inline size_t side_size(int kind) noexcept nogil:
@@ -83,6 +91,8 @@ cdef inline size_t side_size(int kind) noexcept nogil:
         return sizeof(Extra)
     if kind == DETAIL:
         return sizeof(Detail)
+    if kind == SOFT:
+        return sizeof(Soft)
     return sizeof(Aux)
 
 
@@ -90,6 +100,7 @@ cdef inline void side_blank(void *array, int kind, uint32_t first, uint32_t end)
     """What an entry is that needs nothing: never expires, weighs 1, has no tags."""
     cdef Timing *t = <Timing*>array
     cdef Extra *x = <Extra*>array
+    cdef Soft *s = <Soft*>array
     cdef uint32_t i
     if kind == TIMING:
         for i in range(first, end):
@@ -100,3 +111,6 @@ cdef inline void side_blank(void *array, int kind, uint32_t first, uint32_t end)
             x[i].idle = x[i].hard = NEVER
             x[i].weight = 1
             x[i].tags = 0
+    elif kind == SOFT:
+        for i in range(first, end):
+            s[i].fresh = s[i].due = NEVER

@@ -20,8 +20,8 @@ from libc.stdint cimport uint32_t
 from libc.string cimport memcpy, memset
 
 from fastcache._struct.entry cimport (
-    AUX, DETAIL, EXTRA, MAX_ENTRIES, NIL, SIDES, TIMING, Aux, Detail, Entry, Extra, Timing, likely,
-    side_blank, side_size, unlikely,
+    AUX, DETAIL, EXTRA, MAX_ENTRIES, NIL, SIDES, SOFT, TIMING, Aux, Detail, Entry, Extra, Soft, Timing,
+    likely, side_blank, side_size, unlikely,
 )
 from fastcache._struct.mem cimport mem_alloc, mem_free, mem_grow
 
@@ -40,7 +40,7 @@ cdef extern from *:
 
 cdef struct Chunk:
     Entry *entries
-    void *side[4]       # Timing, Extra, Detail, Aux; NULL until an entry needs it
+    void *side[5]       # Timing, Extra, Detail, Soft, Aux; NULL until an entry needs it
     uint32_t cap
     uint32_t fresh      # entries from here on have never been used
     uint32_t free       # chain of used and freed entries
@@ -92,6 +92,12 @@ cdef inline Extra* slab_extra(const Slab *s, uint32_t e) noexcept nogil:
 cdef inline Detail* slab_detail(const Slab *s, uint32_t e) noexcept nogil:
     cdef Detail *d = <Detail*>slab_side(s, e, DETAIL)
     return d + (e & (CHUNK - 1)) if d != NULL else NULL
+
+
+cdef inline Soft* slab_soft(const Slab *s, uint32_t e) noexcept nogil:
+    """NULL: as fresh as it is alive."""
+    cdef Soft *x = <Soft*>slab_side(s, e, SOFT)
+    return x + (e & (CHUNK - 1)) if x != NULL else NULL
 
 
 cdef inline Aux* slab_aux(const Slab *s, uint32_t e) noexcept nogil:
