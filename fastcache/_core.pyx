@@ -124,6 +124,10 @@ cdef extern from "compat.h":
     unsigned long thread_ident "PyThread_get_thread_ident"() noexcept
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     int same_exact "fc_same_exact"(PyObject*, PyObject*) noexcept
+    bint same_at_once "fc_same_at_once"(PyObject*, PyObject*) noexcept
+    bint hash_at_once "fc_hash_at_once"(PyObject*, Py_hash_t*) noexcept
+    void learn_address_hash "fc_learn_address_hash"() noexcept
+    PyObject** tuple_items "fc_tuple_items"(PyObject*) noexcept
     ctypedef size_t Py_uhash_t
     Py_uhash_t tuple_hash_start "fc_tuple_hash_start"() noexcept
     Py_uhash_t tuple_hash_step "fc_tuple_hash_step"(Py_uhash_t, Py_hash_t) noexcept
@@ -184,8 +188,14 @@ cdef extern from *:
     static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
     static FC_ALWAYS_INLINE int FC_CORE(mix_at_once)(PyObject *, uint64_t *);
     static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **);
+    static FC_ALWAYS_INLINE int FC_CORE(args_at_once)(
+        FC_CACHE, PyObject **, Py_ssize_t, PyObject *, Py_ssize_t, int, uint64_t *, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);
     static FC_NOINLINE PyObject *FC_CORE(call_of_args_further)(FC_FUNCTION, PyObject **, size_t, uint64_t, int);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_two)(PyObject *, PyObject **, size_t);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_own_missed)(PyObject *, PyObject **, size_t, uint64_t);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_shape_missed)(FC_FUNCTION, PyObject **, size_t, PyObject *, uint64_t);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_names)(PyObject *, PyObject **, size_t, PyObject *);
     static FC_NOINLINE PyObject *FC_CORE(call_of_own_key)(FC_FUNCTION, PyObject **, size_t, uint64_t);
     static FC_NOINLINE PyObject *FC_CORE(front_get_slower)(PyObject *, PyObject **, Py_ssize_t, uint64_t);
     static FC_NOINLINE void FC_CORE(promote_further)(FC_CACHE, uint32_t);
@@ -217,6 +227,17 @@ cdef extern from *:
         FC_CORE(hit_at_once)((FC_CACHE)(cache), key, hash, value)
     #define raw_put_at_once(cache, key, hash, value) \\
         FC_CORE(put_at_once)((FC_CACHE)(cache), key, hash, value)
+    #define raw_args_at_once(cache, args, n, names, nkw, typed, hash, value) \\
+        FC_CORE(args_at_once)((FC_CACHE)(cache), args, n, names, nkw, typed, hash, value)
+    #define raw_call_of_two(function, args, nargsf) FC_CORE(call_of_two)(function, args, nargsf)
+    #define raw_call_of_names(function, args, nargsf, names) FC_CORE(call_of_names)(function, args, nargsf, names)
+    #define raw_call_of_args_further(function, args, nargsf, hash, r) \\
+        FC_CORE(call_of_args_further)((FC_FUNCTION)(function), args, nargsf, hash, r)
+    #define raw_call_of_own_missed(function, args, nargsf, hash) \\
+        FC_CORE(call_of_own_missed)(function, args, nargsf, hash)
+    #define raw_call_of_shape_missed(function, args, nargsf, names, hash) \\
+        FC_CORE(call_of_shape_missed)((FC_FUNCTION)(function), args, nargsf, names, hash)
+    #define raw_typed(function) (((FC_FUNCTION)(function))->typed)
     #define raw_count_miss(cache) (((FC_CACHE)(cache))->misses++)
     #define raw_store(function) (((FC_FUNCTION)(function))->store)
     #define raw_call_of_args(function, cache, args, nargsf) \\
@@ -233,6 +254,14 @@ cdef extern from *:
     PyObject* raw_call_through(PyObject*, const void*, PyObject**, size_t, PyObject*, PyObject*, uint64_t) noexcept
     int raw_hit_at_once(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
     int raw_put_at_once(PyObject*, PyObject*, uint64_t, PyObject*) noexcept
+    int raw_args_at_once(
+        PyObject*, PyObject**, Py_ssize_t, PyObject*, Py_ssize_t, bint, uint64_t*, PyObject**) noexcept
+    PyObject* raw_call_of_two(PyObject*, PyObject**, size_t) noexcept
+    PyObject* raw_call_of_names(PyObject*, PyObject**, size_t, PyObject*) noexcept
+    PyObject* raw_call_of_args_further(PyObject*, PyObject**, size_t, uint64_t, int) noexcept
+    PyObject* raw_call_of_own_missed(PyObject*, PyObject**, size_t, uint64_t) noexcept
+    PyObject* raw_call_of_shape_missed(PyObject*, PyObject**, size_t, PyObject*, uint64_t) noexcept
+    bint raw_typed(PyObject*) noexcept
     void raw_count_miss(PyObject*) noexcept
     PyObject* raw_store(PyObject*) noexcept
     PyObject* raw_call_of_args(void*, PyObject*, PyObject**, size_t) noexcept

@@ -299,6 +299,17 @@ cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf
     return call_through(self, &c, args, nargsf, names, NULL, hash)
 
 
+cdef PyObject* call_of_shape_missed(CachedFunction self, PyObject **args, size_t nargsf, PyObject *names,
+                                    uint64_t hash) noexcept:
+    cdef Call c
+    c.args = args
+    c.nargs = vectorcall_nargs(nargsf)
+    c.names = names
+    c.nkw = tuple_size(names) if names != NULL else 0
+    c.typed = self.typed
+    return call_through(self, &c, args, nargsf, names, NULL, hash)
+
+
 cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args, size_t nargsf,
                             PyObject *names, PyObject *key, uint64_t hash) noexcept:
     """A miss: call the function, store what it returns. With a Call, its CallKey is the key."""

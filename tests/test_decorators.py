@@ -264,6 +264,69 @@ def test_which_calls_are_equal_follows_functools(decorator: Any, typed: bool) ->
     assert our_calls == their_calls and ours.cache_info() == theirs.cache_info()
 
 
+class Plain:
+    """Hashed and compared by address."""
+
+
+class Named:
+    """Hashed by address, but equal to each of its kind; a key of such is never equal by hash."""
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Named)
+
+
+class Kind(type):
+    """A class whose classes say themselves what they hash to."""
+
+    def __hash__(cls) -> int:
+        return 7
+
+
+class OfKind(metaclass=Kind):
+    pass
+
+
+TEXTS = ["", "a", "b", *("x" * n for n in range(2, 20)), "x" * 128, "x" * 129, "x" * 300]
+TEXTS += [t[:at] + "y" + t[at + 1 :] for t in TEXTS[5:14:4] for at in range(len(t))]
+TEXTS += ["\xe9" * 8, "\u20ac" * 8, "\U0001f600" * 8]
+NUMBERS = [0, -1, -2, 1, 300, -300, 2**30 - 1, 2**30, -(2**30), 2**61 - 1, 2**61, 2**64, 10**30]
+OBJECTS = [Plain(), Plain(), Named(), OfKind(), None, 1.5, (1, "a"), int, str, OfKind]
+
+
+@sized
+@pytest.mark.parametrize("typed", [False, True])
+def test_equal_arguments_hit_in_every_shape(decorator: Any, typed: bool) -> None:
+    """Equal arguments that are other objects hit in every shape, and no others do."""
+
+    def copied(x: Any) -> Any:
+        if isinstance(x, str):
+            return (x + "!")[:-1]
+        return int(str(x)) if type(x) is int else x
+
+    shapes: list[Any] = [
+        lambda f, x: f(x),
+        lambda f, x: f(x, 5),
+        lambda f, x: f(5, x),
+        lambda f, x: f(5, x, "third"),
+        lambda f, x: f(k=x),
+        lambda f, x: f(x, k=x),
+        lambda f, x: f("first", k=5, l=x),
+        lambda f, x: f(**{copied("k"): 5, "l": x}),
+    ]
+    for shape in shapes:
+        function, calls = counting(lambda f: decorator(maxsize=1000, typed=typed)(f))
+        items = TEXTS + NUMBERS + OBJECTS
+        numbers = [shape(function, x) for x in items]
+        assert numbers == list(range(1, len(items) + 1))
+        assert [shape(function, copied(x)) for x in items] == numbers
+        assert len(calls) == len(items)
+        info = function.cache_info()
+        assert (info.hits, info.misses) == (len(items), len(items))
+        assert all(key in function.cache for key in function.cache)
+
+
 def test_the_documented_equalities() -> None:
     f, _ = counting(lru_cache)
     assert f(1) != f(1.0) and f(1.0) == f(True)

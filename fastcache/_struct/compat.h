@@ -162,6 +162,42 @@ static inline int fc_same_exact(PyObject *a, PyObject *b) {
     return -1;
 }
 
+/* Equality that needs no call, of what arguments mostly are; 0 also for "not to be told like this". */
+static inline int fc_ascii_eq(PyObject *a, PyObject *b) {
+    Py_ssize_t n = PyUnicode_GET_LENGTH(a);
+    const char *p, *q;
+    uint64_t x, y;
+    if (n != PyUnicode_GET_LENGTH(b) || n > 128 || !PyUnicode_IS_COMPACT_ASCII(a) || !PyUnicode_IS_COMPACT_ASCII(b))
+        return 0;
+    p = (const char *)((PyASCIIObject *)a + 1);
+    q = (const char *)((PyASCIIObject *)b + 1);
+    for (; n >= 8; n -= 8, p += 8, q += 8) {
+        memcpy(&x, p, 8);
+        memcpy(&y, q, 8);
+        if (x != y)
+            return 0;
+    }
+    if (n == 0)
+        return 1;
+    /* the last eight bytes, of which the first may be the header's */
+    memcpy(&x, p + n - 8, 8);
+    memcpy(&y, q + n - 8, 8);
+#if PY_LITTLE_ENDIAN
+    return (x ^ y) >> (64 - 8 * n) == 0;
+#else
+    return (x ^ y) << (64 - 8 * n) == 0;
+#endif
+}
+static FC_ALWAYS_INLINE int fc_same_at_once(PyObject *a, PyObject *b) {
+    PyTypeObject *t = Py_TYPE(a);
+    int64_t v, w;
+    if (t != Py_TYPE(b))
+        return 0;
+    if (t == &PyLong_Type)
+        return fc_long_compact(a, &v) && fc_long_compact(b, &w) && v == w;
+    return t == &PyUnicode_Type && fc_ascii_eq(a, b);
+}
+
 static FC_NOINLINE int fc_same(PyObject *a, PyObject *b) {
     int r = fc_same_exact(a, b);
     if (fc_unlikely(r < 0) && PyTuple_CheckExact(a) && PyTuple_CheckExact(b)) {
@@ -196,6 +232,39 @@ static inline Py_hash_t fc_hash(PyObject *o) {
 }
 
 static inline Py_hash_t fc_str_hash(PyObject *o) { return ((PyASCIIObject *)o)->hash; }
+
+/* The hash that objects have by default is their address. NULL: this interpreter has another. */
+static hashfunc fc_address_hash;
+static inline Py_hash_t fc_hash_address(PyObject *o) {
+    size_t h = (size_t)o;
+    h = (h >> 4) | (h << (8 * sizeof(size_t) - 4));
+    return (Py_hash_t)h == -1 ? -2 : (Py_hash_t)h;
+}
+static void fc_learn_address_hash(void) {
+    PyObject *a = (PyObject *)&PyBaseObject_Type, *b = (PyObject *)&PyType_Type;
+    hashfunc f = PyBaseObject_Type.tp_hash;
+    if (f(a) == fc_hash_address(a) && f(b) == fc_hash_address(b))
+        fc_address_hash = f;
+}
+/* Without a call: strs hashed before, small ints, objects hashed by address. 0: something else. */
+static FC_ALWAYS_INLINE int fc_hash_at_once(PyObject *o, Py_hash_t *h) {
+    PyTypeObject *t = Py_TYPE(o);
+    int64_t v;
+    if (t == &PyLong_Type) {
+        if (fc_unlikely(!fc_long_compact(o, &v)))
+            return 0;
+        *h = v == -1 ? -2 : (Py_hash_t)v;
+        return 1;
+    }
+    if (t == &PyUnicode_Type) {
+        *h = ((PyASCIIObject *)o)->hash;
+        return *h != -1;
+    }
+    if (fc_unlikely(t->tp_hash != fc_address_hash))
+        return 0;
+    *h = fc_hash_address(o);
+    return 1;
+}
 
 /* The hash of a tuple, item by item (xxHash as CPython's tupleobject.c has used it since 3.8).
  * test at import: fc_tuple_hash_agrees(). */
@@ -393,6 +462,7 @@ static inline PyObject *fc_callkey_new(Py_ssize_t n) {
 static inline int fc_callkey_or_tuple(PyObject *o) {
     return Py_TYPE(o) == fc_callkey_type || PyTuple_CheckExact(o);
 }
+static inline PyObject **fc_tuple_items(PyObject *t) { return ((PyTupleObject *)t)->ob_item; }
 static inline void fc_tuple_set(PyObject *t, Py_ssize_t i, PyObject *item) {
     PyTuple_SET_ITEM(t, i, item);
 }
