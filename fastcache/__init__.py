@@ -11,6 +11,7 @@ from fastcache.decorators import cache, fifo_cache, lfu_cache, lru_cache, ttl_ca
 
 TYPE_CHECKING = False  # importing typing would cost a third of the import of this package
 if TYPE_CHECKING:
+    from fastcache.clru import clru_cache as clru_cache
     from fastcache.names import Namespace as Namespace
 del TYPE_CHECKING
 
@@ -25,6 +26,7 @@ __all__ = [
     "Entry",
     "Namespace",
     "cache",
+    "clru_cache",
     "fifo_cache",
     "lfu_cache",
     "lru_cache",
@@ -34,6 +36,7 @@ __all__ = [
 #: Public names that are imported when they are first asked for -> their module.
 _LATER = {
     "Namespace": "fastcache.names",
+    "clru_cache": "fastcache.clru",
 }
 
 

@@ -32,6 +32,7 @@ LAYERS = {
     "cachetools": FACE,
     "contrib": FACE,
     "testing": FACE,
+    "clru": BEHAVIOUR,
     "decorators": BEHAVIOUR,
     "http": BEHAVIOUR,
     "invalidation": BEHAVIOUR,
