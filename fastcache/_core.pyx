@@ -182,7 +182,7 @@ cdef extern from *:
     static FC_ALWAYS_INLINE int FC_CORE(probe_args)(FC_CACHE, PyObject **, Py_ssize_t, uint64_t, uint32_t *);
     static FC_ALWAYS_INLINE int FC_CORE(take_hit)(FC_CACHE, uint32_t, int64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(look_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject **);
-    static FC_ALWAYS_INLINE int FC_CORE(put_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject *, int);
+    static FC_ALWAYS_INLINE int FC_CORE(put_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject *, int, uint64_t const *);
     static FC_ALWAYS_INLINE void __pyx_f_9fastcache_7_struct_5order_order_to_head(
         struct __pyx_t_9fastcache_7_struct_5order_Order *, struct __pyx_t_9fastcache_7_struct_4slab_Slab const *, uint32_t);
     static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
@@ -935,8 +935,7 @@ cdef class Cache:
         cdef uint64_t hash
         cdef Options o
         mix_quickly(<PyObject*>key, &hash)
-        if likely(not self.loading) and \
-                put_quickly(self, <PyObject*>key, hash, <PyObject*>value, SET) != UNSURE:
+        if put_quickly(self, <PyObject*>key, hash, <PyObject*>value, SET, NULL) != UNSURE:
             return
         defaults(self, &o)
         if unlikely(self.weigher is not None):

@@ -315,7 +315,7 @@ cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args,
     """A miss: call the function, store what it returns. With a Call, its CallKey is the key."""
     cdef Cache cache = self.cache
     cdef PyObject *value
-    cdef uint64_t since = cache.fenced_at
+    cdef uint64_t since
     # As functools does: the first to store wins in a bounded cache, the last in an unbounded.
     cdef int mode = SET if cache.unbounded else ADD
     if c != NULL:
@@ -324,15 +324,13 @@ cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args,
             return NULL
     else:
         incref(key)
-    cache.loading += 1
+    since = load_begins(cache)
     value = vectorcall(<PyObject*>self.function, args, nargsf, names)
-    if cache.loading:
-        cache.loading -= 1
-    if value != NULL and (unlikely(cache.fenced_at != since) or
-                          put_quickly(cache, key, hash, value, mode) == UNSURE):
+    if value != NULL and put_quickly(cache, key, hash, value, mode, &since) == UNSURE:
         if raw_put_loaded(<PyObject*>cache, key, hash, value, since, mode) < 0:
             decref(value)
             value = NULL
+    load_ends(cache)
     decref(key)
     return value
 

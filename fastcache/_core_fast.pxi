@@ -109,8 +109,9 @@ cdef inline int look_quickly(Cache self, PyObject *key, uint64_t hash, PyObject 
     return r
 
 
-cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *value, int mode) noexcept:
-    """1: stored; 0: there was one (ADD); UNSURE."""
+cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *value, int mode,
+                            const uint64_t *since) noexcept:
+    """1: stored; 0: there was one (ADD); UNSURE. `since`: of a load, what load_begins gave; else NULL."""
     cdef uint32_t e, tag = <uint32_t>(hash >> 32)
     cdef PyObject *old_key = NULL
     cdef PyObject *old_value = NULL
@@ -119,7 +120,8 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
     cdef int r
     # before the wheel is due nothing is dead, so the policy's victim is the right one
     if self.listener is not None or unlikely(self.bound == 0) or unlikely(not quick_time(self, &now)) or \
-            self.jitter != 0.0 or unlikely(self.flags & HAS_SOFT):
+            self.jitter != 0.0 or unlikely(self.flags & HAS_SOFT) or \
+            unlikely(self.loading != 0 if since == NULL else self.fenced_at != since[0]):
         return UNSURE
     lock(self)
     r = probe(self, key, hash, &e)

@@ -2,7 +2,19 @@
 # A load that is under way when its key is removed or set must not be stored. Loads by flight
 # (_core_flights.pxi) are marked and detached; those of decorated functions (_core_calls.pxi), of
 # which nobody keeps a list, look into a ring of the hashes changed while any load was under way.
-# The ring is short: a load that comes too late to tell is not stored.
+# The ring is short: a load that comes too late to tell is not stored. A load is under way until its
+# value is stored, or not: a weigher or a clock may run in between.
+
+cdef inline uint64_t load_begins(Cache self) noexcept:
+    """From here on what is changed is remembered; fences from the returned one on count."""
+    self.loading += 1
+    return self.fenced_at
+
+
+cdef inline void load_ends(Cache self) noexcept:
+    if self.loading:            # a forked child has started anew
+        self.loading -= 1
+
 
 cdef void fence(Cache self, uint64_t hash) noexcept:
     """Locked. For every explicit change of a key while loads are under way."""
@@ -313,8 +325,8 @@ cdef int end_flight(Flight self) except -1:
     unregister(self.cache, self)
     unlock(self.cache)
     give_back_tags(self)
-    if self.cache.loading and self.generation == generation:
-        self.cache.loading -= 1
+    if self.generation == generation:
+        load_ends(self.cache)
     if self.loop is None:
         leave(self.leader, self)
     self.task = None
@@ -363,7 +375,7 @@ cdef Flight start_flight(Cache self, object key, uint64_t hash, object loop):
     if not register(self, flight):
         return None
     flight.generation = generation
-    self.loading += 1
+    load_begins(self)
     return flight
 
 

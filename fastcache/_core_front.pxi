@@ -213,7 +213,7 @@ cdef inline int args_at_once(Cache self, PyObject **args, Py_ssize_t n, PyObject
 
 
 cdef inline int put_at_once(Cache self, PyObject *key, uint64_t hash, PyObject *value) noexcept:
-    return UNSURE if unlikely(self.loading) else put_quickly(self, key, hash, value, SET)
+    return put_quickly(self, key, hash, value, SET, NULL)
 
 
 # Decorated calls. Each shape has a function of its own, reached by a jump, so that none of them

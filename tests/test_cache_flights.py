@@ -731,6 +731,29 @@ def test_a_failing_weigher_holds_no_tags() -> None:
     assert cache.nbytes - before < 2000
 
 
+def test_a_change_between_load_and_store_fences() -> None:
+    """As when another thread invalidates while the weigher or the clock runs."""
+    changes: list[Any] = []
+
+    def weigher(key: str, value: int) -> int:
+        if changes:
+            changes.pop()()
+        return 1
+
+    cache: Cache[str, int] = Cache(9, weigher=weigher)
+    for change in (
+        lambda: cache.delete("a"),
+        lambda: cache.pop("a", None),
+        lambda: cache.set("a", 2),
+        lambda: cache.clear(),
+    ):
+        assert cache.get_or_set("a", lambda change=change: changes.append(change) or 1) == 1  # type: ignore[misc]
+        assert cache.peek("a", 2) == 2
+        cache.clear()
+    assert cache.stats().fenced == 4 and not changes
+    cache._check()
+
+
 @pytest.mark.parametrize("where", ["weigher", "destructor"])
 def test_user_code_after_the_load_may_ask_for_its_key(where: str) -> None:
     """Nobody waits for a leader on its own thread."""

@@ -595,6 +595,20 @@ def test_invalidate_fences_a_computation_in_flight(decorator: Any) -> None:
     assert f.cache_info().currsize == 0
 
 
+def test_invalidate_between_the_result_and_the_store_fences() -> None:
+    ended = []
+
+    def timer() -> float:
+        if ended:
+            ended.pop()
+            f.cache_invalidate(1)
+        return 0.0
+
+    f = fastcache.ttl_cache(timer=timer)(lambda x: ended.append(1) or x)
+    assert f(1) == 1 and not f.cache_contains(1)
+    assert f(1) == 1 and f.cache_info().misses == 2
+
+
 @every
 def test_invalidate_of_another_call_does_not(decorator: Any) -> None:
     f, result = fenced(decorator, lambda f: f.cache_invalidate(2))
