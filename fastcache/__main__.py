@@ -21,6 +21,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; return the exit code (0 done, 1 could not, 2 wrong usage)."""
+    from fastcache._foreign import find
+
+    if found := find():
+        problem, broken = found
+        print(f"python -m fastcache: {problem}", file=sys.stderr)
+        if broken:
+            return 1
     options = build_parser().parse_args(arguments)
     code: int = options.run(options)
     return code

@@ -43,6 +43,7 @@ LAYERS = {
     "tiered": BEHAVIOUR,
     "warming": BEHAVIOUR,
     "writing": BEHAVIOUR,
+    "_foreign": VOCABULARY,
     "_keys": VOCABULARY,
     "_options": VOCABULARY,
     "_types": VOCABULARY,
