@@ -1,16 +1,18 @@
 """The caches without a clock, and what all caches have in common.
 
-Layout. A cache has `_fc_store`, an unbounded fastcache._core.Cache that holds the values in the
-order of eviction, and `_fc_sizes`, a dict of key -> size in the order of insertion, which is the
-order of iteration. Bounds are kept here and not by the engine: sizes may be fractions, and an
-eviction goes through `self.popitem()`, which subclasses override.
+Layout. `_fc_data` is a dict of key -> value in the order of insertion, which is the order of
+iteration. A cache with an order of eviction of its own has the same pairs once more in `_fc_store`,
+an unbounded fastcache._core.Cache, which keeps that order and answers `[]` where reading is an
+access: one lookup for both. `_fc_sizes` is a dict of key -> size, or None where each counts as 1.
+Bounds are kept here and not by the engine: sizes may be fractions, and an eviction goes through
+`self.popitem()`, which subclasses override.
 
-Invariant: both have the same keys whenever no call is under way. The store is written first, so
-that an exception of a key's `__eq__` leaves a value that is not listed, and never the reverse.
+Invariant: all of them have the same keys whenever no call is under way. The store is written first:
+what an exception of a key's `__eq__` leaves there alone is evicted in its turn.
 
-Whether a read changes the order is the affair of the store's policy. `_fc_direct` is set for the classes of this package alone: their methods may take the short way, where those of
-a subclass have to go through whatever it overrides. All names start with `_fc_`, out of the way of
-subclasses, whose attributes lie in the same dict.
+`_fc_direct` is set for the classes of this package alone: their methods may take the short way,
+where those of a subclass have to go through whatever it overrides. All names start with `_fc_`, out
+of the way of subclasses, whose attributes lie in the same dict.
 
 No class here is safe without a lock, as in cachetools: two threads that store at the same time may
 overshoot. What is safe is a lookup by the decorators beside one thread that stores.
@@ -21,7 +23,6 @@ from __future__ import annotations
 import copy as copying
 import random
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from reprlib import recursive_repr
 from typing import Any, ClassVar, Final, Literal, Self, TypeVar, cast
 
 from fastcache import _core
@@ -42,13 +43,11 @@ class Cache(MutableMapping[K, V]):
 
     __module__ = "fastcache.cachetools"
 
-    _fc_policy: ClassVar[Literal["lru", "fifo", "lfu"]] = "fifo"
     _fc_direct: ClassVar[bool] = True
 
-    _fc_store: _core.Cache[K, V]
-    _fc_sizes: dict[K, float]
-    _fc_sized: bool
-    _fc_total: float
+    _fc_data: dict[K, V]
+    _fc_sizes: dict[K, float] | None
+    _fc_total: float  # of the sizes, where there are any
     _fc_maxsize: float
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -61,88 +60,85 @@ class Cache(MutableMapping[K, V]):
             raise ValueError(f"maxsize must be non-negative, not {maxsize!r}")
         if getsizeof is not None:
             vars(self)["getsizeof"] = getsizeof
-        store = vars(self).get("_fc_store")
-        if store is None:
-            self._fc_store = _core.Cache(None, policy=self._fc_policy)
-        else:
-            store.clear()  # made anew: decorators hold on to the store
-        self._fc_sizes = {}
-        self._fc_sized = self.getsizeof is not Cache.getsizeof
+        # Emptied and not replaced where a cache is made anew: decorators hold on to what they read.
+        self._fc_data = vars(self).get("_fc_data", {})
+        self._fc_data.clear()
+        self._fc_sizes = None if self.getsizeof is Cache.getsizeof else {}
         self._fc_total = 0
         self._fc_maxsize = maxsize
 
-    @recursive_repr("{...}")
-    def _fc_repr(self) -> str:
-        peek = self._fc_store.peek
-        return repr({key: peek(key) for key in self._fc_sizes})
-
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}({self._fc_repr()}, maxsize={self._fc_maxsize!r}, "
+            f"{type(self).__name__}({self._fc_data!r}, maxsize={self._fc_maxsize!r}, "
             f"currsize={Cache._fc_currsize(self)!r})"
         )
 
     def __getitem__(self, key: K) -> V:
         try:
-            return self._fc_store[key]
+            return self._fc_data[key]
         except KeyError:
             return self.__missing__(key)
 
     def __setitem__(self, key: K, value: V) -> None:
-        sizes = self._fc_sizes
-        if self._fc_sized:
-            self._fc_set_sized(key, value)
-        elif key in sizes:
-            self._fc_store[key] = value
+        data = self._fc_data
+        if self._fc_sizes is not None:
+            size = self._fc_make_room(key, value)
+            data[key] = value
+            self._fc_resize(key, size)
+        elif key in data:
+            data[key] = value
         else:
             maxsize = self._fc_maxsize
             if maxsize < 1:
                 raise ValueError("value too large")
-            while len(sizes) + 1 > maxsize:
+            while len(data) + 1 > maxsize:
                 self.popitem()
-            self._fc_store[key] = value
-            sizes[key] = 1
+            data[key] = value
 
-    def _fc_set_sized(self, key: K, value: V) -> None:
+    def _fc_make_room(self, key: K, value: V) -> float:
+        """Evict until value fits, as that of key; its size. ValueError if it never does."""
         size = self.getsizeof(value)
         maxsize = self._fc_maxsize
         if size > maxsize:
             raise ValueError("value too large")
         if size < 0:
             raise ValueError("value size must be non-negative")
-        sizes = self._fc_sizes
-        # looked up anew each time: the victim may be this very key
+        sizes = cast("dict[K, float]", self._fc_sizes)
+        # Looked up anew each time: the victim may be this very key.
         while self._fc_total + size - sizes.get(key, 0) > maxsize:
             self.popitem()
-        self._fc_store[key] = value
+        return size
+
+    def _fc_resize(self, key: K, size: float) -> None:
+        sizes = cast("dict[K, float]", self._fc_sizes)
         self._fc_total += size - sizes.get(key, 0)
         sizes[key] = size
 
     def __delitem__(self, key: K) -> None:
-        del self._fc_store[key]
-        size = self._fc_sizes.pop(key)
-        if self._fc_sized:
-            self._fc_total -= size
+        del self._fc_data[key]
+        if self._fc_sizes is not None:
+            self._fc_total -= self._fc_sizes.pop(key)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._fc_sizes
+        return key in self._fc_data
 
     def __missing__(self, key: K) -> V:
         """What `self[key]` does where there is no such key; no other method calls it."""
         raise KeyError(key)
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self._fc_sizes)
+        return iter(self._fc_data)
 
     def __len__(self) -> int:
-        return len(self._fc_sizes)
+        return len(self._fc_data)
 
     def __copy__(self) -> Self:
         cls = type(self)
         copy = cls.__new__(cls)
         vars(copy).update(vars(self))
-        copy._fc_store = copying.copy(self._fc_store)
-        copy._fc_sizes = self._fc_sizes.copy()
+        copy._fc_data = self._fc_data.copy()
+        if self._fc_sizes is not None:
+            copy._fc_sizes = self._fc_sizes.copy()
         return copy
 
     # Those of MutableMapping ask `self[key]` and wait for a KeyError, which does not come where
@@ -151,7 +147,7 @@ class Cache(MutableMapping[K, V]):
     def get(self, key: K, default: Any = None) -> Any:
         """The value of key, or default; __missing__ is not asked."""
         if self._fc_direct:
-            return self._fc_store.get(key, default)
+            return self._fc_data.get(key, default)
         return self[key] if key in self else default  # noqa: SIM401, that is this method
 
     def pop(self, key: K, default: Any = ABSENT) -> Any:
@@ -171,18 +167,15 @@ class Cache(MutableMapping[K, V]):
         self[key] = default
         return default
 
-    def popitem(self) -> tuple[K, V]:
-        """Remove and return the (key, value) inserted first; KeyError if empty."""
-        return _ByOrder.popitem(self) if self._fc_direct else super().popitem()
-
     def clear(self) -> None:
-        """Remove everything, without asking popitem. O(n) only in releasing it."""
-        self._fc_sizes.clear()
-        self._fc_store.clear()
+        """Remove everything, without asking popitem."""
+        if self._fc_sizes is not None:
+            self._fc_sizes.clear()
+        self._fc_data.clear()
         self._fc_total = 0
 
     def _fc_currsize(self) -> float:
-        return self._fc_total if self._fc_sized else len(self._fc_sizes)
+        return len(self._fc_data) if self._fc_sizes is None else self._fc_total
 
     @property
     def maxsize(self) -> float:
@@ -201,52 +194,115 @@ class Cache(MutableMapping[K, V]):
 
     def _fc_reader(self) -> Callable[[Any, Any], Any]:
         """`(key, default) -> value` as `self[key]` finds it; asked for where `_fc_direct` only."""
-        return self._fc_store.get
+        return self._fc_data.get
 
 
-class _ByOrder(Cache[K, V]):
+class _OrderedCache(Cache[K, V]):
     """A cache that evicts what comes first in the order of its store."""
 
     __module__ = "fastcache.cachetools"
 
-    def popitem(self: Cache[K, V]) -> tuple[K, V]:
-        """Remove and return the (key, value) that comes first; KeyError if empty."""
+    _fc_policy: ClassVar[Literal["lru", "lfu"]] = "lru"
+    _fc_store: _core.Cache[K, V]
+
+    def __init__(self, maxsize: float, getsizeof: Callable[[V], float] | None = None) -> None:
+        Cache.__init__(self, maxsize, getsizeof)
+        store = vars(self).get("_fc_store")
+        if store is None:
+            self._fc_store = _core.Cache(None, policy=self._fc_policy)
+        else:
+            store.clear()
+
+    # The bodies of Cache's methods once more: a call of them would double the time of these.
+
+    def __setitem__(self, key: K, value: V) -> None:
+        data = self._fc_data
+        if self._fc_sizes is not None:
+            size = self._fc_make_room(key, value)
+            self._fc_store[key] = value
+            data[key] = value
+            self._fc_resize(key, size)
+            return
+        if key not in data:
+            maxsize = self._fc_maxsize
+            if maxsize < 1:
+                raise ValueError("value too large")
+            while len(data) + 1 > maxsize:
+                self.popitem()
+        self._fc_store[key] = value
+        data[key] = value
+
+    def __delitem__(self, key: K) -> None:
+        del self._fc_data[key]
+        del self._fc_store[key]
+        if self._fc_sizes is not None:
+            self._fc_total -= self._fc_sizes.pop(key)
+
+    def __copy__(self) -> Self:
+        copy = super().__copy__()
+        copy._fc_store = copying.copy(self._fc_store)
+        return copy
+
+    def popitem(self) -> tuple[K, V]:
+        """Remove and return the (key, value) that is to go first; KeyError if empty."""
         store = self._fc_store
         if self._fc_direct:
             try:
                 pair = store.popitem()
             except KeyError:
                 raise KeyError(f"{type(self).__name__} is empty") from None
-            size = self._fc_sizes.pop(pair[0])
-            if self._fc_sized:
-                self._fc_total -= size
+            key = pair[0]
+            self._fc_data.pop(key, None)
+            if self._fc_sizes is not None:
+                self._fc_total -= self._fc_sizes.pop(key, 0)
             return pair
         coldest = store.coldest(1)
         if not coldest:
             raise KeyError(f"{type(self).__name__} is empty") from None
-        (key,) = coldest
-        value = store.peek(key, ABSENT)
+        key = coldest[0]
+        value = Cache.__getitem__(self, key)
         del self[key]  # a subclass may have its own
         return key, value
 
+    def clear(self) -> None:
+        """Remove everything, without asking popitem."""
+        Cache.clear(self)
+        self._fc_store.clear()
 
-class FIFOCache(_ByOrder[K, V]):
+
+class FIFOCache(_OrderedCache[K, V]):
     """A cache that evicts the item that was stored first; storing it again makes it the last."""
+
+    __module__ = "fastcache.cachetools"
+
+    # What is read is the dict, so that the least recently used is what was written longest ago.
+    _fc_direct = True
+
+
+class LRUCache(_OrderedCache[K, V]):
+    """A cache that evicts the item whose last use, by reading or storing, is longest ago."""
 
     __module__ = "fastcache.cachetools"
 
     _fc_direct = True
 
-    def __setitem__(self, key: K, value: V) -> None:
-        if key in self._fc_sizes:
-            Cache.__setitem__(self, key, value)
-            if self._fc_store.delete(key):  # which keeps its place when it is overwritten
-                self._fc_store[key] = value
-        else:
-            Cache.__setitem__(self, key, value)
+    def __getitem__(self, key: K) -> V:
+        try:
+            return self._fc_store[key]
+        except KeyError:
+            return self.__missing__(key)
+
+    def get(self, key: K, default: Any = None) -> Any:
+        """The value of key, which is an access; or default, and __missing__ is not asked."""
+        if self._fc_direct:
+            return self._fc_store.get(key, default)
+        return self[key] if key in self else default  # noqa: SIM401, that is this method
+
+    def _fc_reader(self) -> Callable[[Any, Any], Any]:
+        return self._fc_store.get
 
 
-class LFUCache(_ByOrder[K, V]):
+class LFUCache(_OrderedCache[K, V]):
     """A cache that evicts the item used least often; among equals, the first to be used so often.
 
     Reading and storing are uses. A count is kept only while the item is cached.
@@ -257,14 +313,20 @@ class LFUCache(_ByOrder[K, V]):
     _fc_policy = "lfu"
     _fc_direct = True
 
+    def __getitem__(self, key: K) -> V:
+        try:
+            return self._fc_store[key]
+        except KeyError:
+            return self.__missing__(key)
 
-class LRUCache(_ByOrder[K, V]):
-    """A cache that evicts the item whose last use, by reading or storing, is longest ago."""
+    def get(self, key: K, default: Any = None) -> Any:
+        """The value of key, which is a use; or default, and __missing__ is not asked."""
+        if self._fc_direct:
+            return self._fc_store.get(key, default)
+        return self[key] if key in self else default  # noqa: SIM401, that is this method
 
-    __module__ = "fastcache.cachetools"
-
-    _fc_policy = "lru"
-    _fc_direct = True
+    def _fc_reader(self) -> Callable[[Any, Any], Any]:
+        return self._fc_store.get
 
 
 class RRCache(Cache[K, V]):
@@ -301,14 +363,12 @@ class RRCache(Cache[K, V]):
 
     def __delitem__(self, key: K) -> None:
         Cache.__delitem__(self, key)
-        self._fc_unlist(key)
-
-    def _fc_unlist(self, key: K) -> None:
-        place = self._fc_index.pop(key)
-        last = self._fc_keys.pop()
-        if place < len(self._fc_keys):
-            self._fc_keys[place] = last
-            self._fc_index[last] = place
+        keys, index = self._fc_keys, self._fc_index
+        place = index.pop(key)
+        last = keys.pop()
+        if place < len(keys):
+            keys[place] = last
+            index[last] = place
 
     def __copy__(self) -> Self:
         copy = super().__copy__()

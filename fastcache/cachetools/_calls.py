@@ -3,9 +3,8 @@
 Each maker returns `Calls`: the call itself and what goes with it. They are closures, not methods,
 since a hit is then one Python frame: the wrapper that users see is a functools.partial of the call.
 
-A `Parts` says at each call which cache, lock and condition it is about; for `cached` they are
-always the same ones, for `cachedmethod` the instance is asked. `pair` keeps the reader that belongs
-to the cache last seen, as one tuple, so that a thread never takes the reader of another cache.
+`parts` are the cache, the lock and the condition of `cached`, which stay the same, or a function
+that returns them: `cachedmethod` asks the instance at each call.
 
 Counts need no lock: between the load and the store of a `+= 1` on a closure's variable CPython
 switches no threads.
@@ -14,20 +13,12 @@ switches no threads.
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager
 from threading import get_ident
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from fastcache.cachetools._caches import ABSENT, reader_of
-from fastcache.cachetools.keys import hashkey
-
-
-class Counts(NamedTuple):
-    """A cache and how often it was asked."""
-
-    cache: Any
-    hits: int
-    misses: int
+from fastcache.cachetools._info import CacheInfo, info_of
+from fastcache.cachetools.keys import MARK, hashkey
 
 
 class Calls(NamedTuple):
@@ -35,17 +26,14 @@ class Calls(NamedTuple):
 
     call: Callable[..., Any]
     clear: Callable[[], None]
-    counts: Callable[[], Counts]
+    info: Callable[[], CacheInfo]
 
 
-Cache = MutableMapping[Any, Any]
-Lock = AbstractContextManager[Any]
-Reader = Callable[[Any, Any], Any] | None
-
-
-def is_plain(key: object) -> bool:
-    """Whether the key of a call without keywords is the tuple of its arguments."""
-    return key is hashkey
+Function: TypeAlias = Callable[..., Any]
+Cache: TypeAlias = MutableMapping[Any, Any]
+Reader: TypeAlias = Callable[[Any, Any], Any] | None
+#: Cache, lock, condition.
+Parts: TypeAlias = tuple[Any, Any, Any]
 
 
 def find(cache: Cache, key: Any) -> Any:
@@ -57,22 +45,25 @@ def find(cache: Cache, key: Any) -> Any:
 
 
 def keep(cache: Cache, key: Any, value: Any) -> None:
-    """cache[key] = value, unless the value is too large for it."""
-    try:
+    """cache[key] = value, unless the value is too large for it, which caches tell by ValueError."""
+    try:  # noqa: SIM105, with contextlib it takes three times as long
         cache[key] = value
     except ValueError:
-        pass  # cachetools' caches say so of what they cannot hold; the result counts all the same
+        pass  # the result counts all the same
 
 
-def unlocked(function: Callable[..., Any], cache: Cache, key: Callable[..., Any]) -> Calls:
+def unlocked(function: Function, key: Function, cache: Cache) -> Calls:
     """Without lock or condition, on one cache."""
     hits = misses = 0
     read = reader_of(cache)
-    plain = is_plain(key)
+    plain = key is hashkey
 
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal hits, misses
-        k = args if plain and not kwargs else key(*args, **kwargs)
+        if plain:
+            k = args + MARK + tuple(sorted(kwargs.items())) if kwargs else args
+        else:
+            k = key(*args, **kwargs)
         value = find(cache, k) if read is None else read(k, ABSENT)
         if value is not ABSENT:
             hits += 1
@@ -87,27 +78,26 @@ def unlocked(function: Callable[..., Any], cache: Cache, key: Callable[..., Any]
         cache.clear()
         hits = misses = 0
 
-    return Calls(call, clear, lambda: Counts(cache, hits, misses))
+    return Calls(call, clear, lambda: info_of(cache, hits, misses))
 
 
-def unlocked_method(
-    function: Callable[..., Any], of: Callable[[], Cache], key: Callable[..., Any], plain: bool
-) -> Calls:
+def unlocked_method(function: Function, key: Function, plain: bool, of: Callable[[], Any]) -> Calls:
     """Without lock or condition, on whatever cache the instance has at the time of the call.
 
-    key: takes the arguments without the instance; plain: it returns them as they are.
+    key: takes the arguments without the instance; plain: it is methodkey.
     """
     hits = misses = 0
-    pair: tuple[Cache | None, Reader] = None, None
+    # The cache last seen and its reader, in one tuple: no thread takes the reader of another cache.
+    seen: tuple[Cache | None, Reader] = None, None
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal hits, misses, pair
+        nonlocal hits, misses, seen
         k = args if plain and not kwargs else key(*args, **kwargs)
         cache = of()
-        last, read = pair
+        last, read = seen
         if cache is not last:
             read = reader_of(cache)
-            pair = cache, read
+            seen = cache, read
         value = find(cache, k) if read is None else read(k, ABSENT)
         if value is not ABSENT:
             hits += 1
@@ -122,29 +112,23 @@ def unlocked_method(
         of().clear()
         hits = misses = 0
 
-    return Calls(call, clear, lambda: Counts(of(), hits, misses))
+    return Calls(call, clear, lambda: info_of(of(), hits, misses))
 
 
-class Parts(NamedTuple):
-    """Where the cache, its lock and its condition are to be had, at each call anew."""
-
-    cache: Callable[[], Cache]
-    lock: Callable[[], Lock]
-    condition: Callable[[], Any]
-
-
-def locked(function: Callable[..., Any], parts: Parts, key: Callable[..., Any]) -> Calls:
+def locked(function: Function, key: Function, parts: Parts | Callable[[], Parts]) -> Calls:
     """The lock is held for the lookup, not while the function runs, and again for storing."""
     hits = misses = 0
-    cache_of, lock_of, _ = parts
+    of = parts if callable(parts) else None
+    fixed: Any = parts
+    plain = key is hashkey
+    read = None if callable(parts) else reader_of(parts[0])
 
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal hits, misses
-        cache = cache_of()
-        k = key(*args, **kwargs)
-        lock = lock_of()
+        cache, lock, _ = fixed if of is None else of()
+        k = args if plain and not kwargs else key(*args, **kwargs)
         with lock:
-            value = find(cache, k)
+            value = find(cache, k) if read is None else read(k, ABSENT)
             if value is not ABSENT:
                 hits += 1
                 return value
@@ -159,18 +143,20 @@ def locked(function: Callable[..., Any], parts: Parts, key: Callable[..., Any]) 
 
     def clear() -> None:
         nonlocal hits, misses
-        with lock_of():
-            cache_of().clear()
+        cache, lock, _ = fixed if of is None else of()
+        with lock:
+            cache.clear()
             hits = misses = 0
 
-    def counts() -> Counts:
-        with lock_of():
-            return Counts(cache_of(), hits, misses)
+    def info() -> CacheInfo:
+        cache, lock, _ = fixed if of is None else of()
+        with lock:
+            return info_of(cache, hits, misses)
 
-    return Calls(call, clear, counts)
+    return Calls(call, clear, info)
 
 
-def waiting(function: Callable[..., Any], parts: Parts, key: Callable[..., Any]) -> Calls:
+def waiting(function: Function, key: Function, parts: Parts | Callable[[], Parts]) -> Calls:
     """One computation per key at a time: who misses a key that is being computed waits for it.
 
     A function that asks for its own key while computing it is let through, where cachetools would
@@ -178,43 +164,50 @@ def waiting(function: Callable[..., Any], parts: Parts, key: Callable[..., Any])
     """
     hits = misses = 0
     pending: dict[Any, int] = {}  # key -> the thread that computes it
-    cache_of, lock_of, condition_of = parts
+    of = parts if callable(parts) else None
+    fixed: Any = parts
+    plain = key is hashkey
+    read = None if callable(parts) else reader_of(parts[0])
 
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal hits, misses
-        cache = cache_of()
-        k = key(*args, **kwargs)
-        lock = lock_of()
-        condition = condition_of()
-        me = get_ident()
+        cache, lock, condition = fixed if of is None else of()
+        k = args if plain and not kwargs else key(*args, **kwargs)
+        leader = None
         with lock:
-            while (leader := pending.get(k)) is not None and leader != me:
+            while k in pending:
+                leader = pending[k]
+                if leader == get_ident():
+                    break
+                leader = None
                 condition.wait()
-            value = find(cache, k)
+            value = find(cache, k) if read is None else read(k, ABSENT)
             if value is not ABSENT:
                 hits += 1
                 return value
             misses += 1
-            pending[k] = me
+            pending[k] = get_ident()
         try:
             value = function(*args, **kwargs)
             with lock:
                 keep(cache, k, value)
             return value
         finally:
-            with lock:
-                if leader is None:
+            if leader is None:
+                with lock:
                     del pending[k]
                     condition.notify_all()
 
     def clear() -> None:
         nonlocal hits, misses
-        with lock_of():
-            cache_of().clear()
+        cache, lock, _ = fixed if of is None else of()
+        with lock:
+            cache.clear()
             hits = misses = 0
 
-    def counts() -> Counts:
-        with lock_of():
-            return Counts(cache_of(), hits, misses)
+    def info() -> CacheInfo:
+        cache, lock, _ = fixed if of is None else of()
+        with lock:
+            return info_of(cache, hits, misses)
 
-    return Calls(call, clear, counts)
+    return Calls(call, clear, info)

@@ -18,9 +18,10 @@ from typing import Any
 from weakref import WeakSet
 
 from fastcache.cachetools._caches import ABSENT, reader_of
-from fastcache.cachetools._calls import Calls, Counts, is_plain, keep
+from fastcache.cachetools._calls import Calls, keep
 from fastcache.cachetools._functions import CountingWrapper
-from fastcache.cachetools.keys import hashkey, typedkey
+from fastcache.cachetools._info import CacheInfo, info_of
+from fastcache.cachetools.keys import MARK, hashkey, typedkey
 
 
 class Flight:
@@ -45,6 +46,28 @@ class Tower:
     def start(self) -> None:
         self.lock = RLock()
         self.flights: dict[Any, Flight] = {}
+
+    def wait(self, key: Any) -> bool:
+        """Wait while key is in flight; False if that were for ever. Locked."""
+        me = get_ident()
+        while (flight := self.flights.get(key)) is not None:
+            if not may_wait(me, flight):
+                return False
+            if flight.landed is None:
+                flight.landed = Condition(self.lock)
+            try:
+                flight.landed.wait()
+            finally:
+                with waits_lock:
+                    del waits[me]
+        return True
+
+    def land(self, key: Any, flight: Flight) -> None:
+        """Let those who wait look again. Locked."""
+        if self.flights.get(key) is flight:  # else this is a child, forked while it was in flight
+            del self.flights[key]
+            if flight.landed is not None:
+                flight.landed.notify_all()
 
 
 towers: WeakSet[Tower] = WeakSet()
@@ -80,14 +103,17 @@ if hasattr(os, "register_at_fork"):
 def in_flights(function: Callable[..., Any], cache: Any, key: Callable[..., Any]) -> Calls:
     """The call and what goes with it."""
     hits = misses = 0
-    plain = is_plain(key)
+    plain = key is hashkey
     reader = reader_of(cache)
     read: Callable[[Any, Any], Any] = cache.get if reader is None else reader
     tower = Tower()
 
     def call(*args: Any, **kwargs: Any) -> Any:
         nonlocal hits
-        k = args if plain and not kwargs else key(*args, **kwargs)
+        if plain:
+            k = args + MARK + tuple(sorted(kwargs.items())) if kwargs else args
+        else:
+            k = key(*args, **kwargs)
         value = read(k, ABSENT)
         if value is not ABSENT:
             hits += 1
@@ -96,37 +122,26 @@ def in_flights(function: Callable[..., Any], cache: Any, key: Callable[..., Any]
 
     def miss(k: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         nonlocal hits, misses
-        me = get_ident()
-        mine = None
+        flight = None
         with tower.lock:
-            while (flight := tower.flights.get(k)) is not None and may_wait(me, flight):
-                if flight.landed is None:
-                    flight.landed = Condition(tower.lock)
-                try:
-                    flight.landed.wait()
-                finally:
-                    with waits_lock:
-                        del waits[me]
+            alone = not tower.wait(k)
             value = read(k, ABSENT)
             if value is not ABSENT:
                 hits += 1
                 return value
             misses += 1
-            if flight is None:
-                mine = tower.flights[k] = Flight(me)
+            if not alone:
+                flight = tower.flights[k] = Flight(get_ident())
+        if flight is None:
+            return function(*args, **kwargs)
         try:
             value = function(*args, **kwargs)
-            if mine is not None:
-                with tower.lock:
-                    keep(cache, k, value)
+            with tower.lock:
+                keep(cache, k, value)
             return value
         finally:
-            if mine is not None:
-                with tower.lock:
-                    if tower.flights.get(k) is mine:  # else this is a child that was forked in it
-                        del tower.flights[k]
-                    if mine.landed is not None:
-                        mine.landed.notify_all()
+            with tower.lock:
+                tower.land(k, flight)
 
     def clear() -> None:
         nonlocal hits, misses
@@ -134,10 +149,11 @@ def in_flights(function: Callable[..., Any], cache: Any, key: Callable[..., Any]
             cache.clear()
             hits = misses = 0
 
-    def counts() -> Counts:
-        return Counts(cache, hits, misses)
+    def info() -> CacheInfo:
+        with tower.lock:
+            return info_of(cache, hits, misses)
 
-    return Calls(call, clear, counts)
+    return Calls(call, clear, info)
 
 
 class FlightWrapper(CountingWrapper):

@@ -7,17 +7,8 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any, Self
 
-from fastcache.cachetools._caches import Cache
-from fastcache.cachetools._calls import Calls, Counts, Parts, locked, unlocked, waiting
+from fastcache.cachetools._calls import Calls, locked, unlocked, waiting
 from fastcache.cachetools._info import CacheInfo
-
-
-def info_of(counts: Counts) -> CacheInfo:
-    """What `cache_info()` returns; of a cache that is not one of ours only the length is known."""
-    cache, hits, misses = counts
-    if isinstance(cache, Cache):
-        return CacheInfo(hits, misses, cache.maxsize, cache.currsize)
-    return CacheInfo(hits, misses, None, len(cache))
 
 
 class Wrapper(functools.partial):  # type: ignore[type-arg]
@@ -29,7 +20,7 @@ class Wrapper(functools.partial):  # type: ignore[type-arg]
 
     _fc_calls: Calls
     _fc_make: Callable[[Any, Any, Any, Any], Calls]
-    _fc_parts: tuple[Any, Any, Any, Any]
+    _fc_parts: tuple[Any, ...]
 
     @classmethod
     def around(cls, function: Callable[..., Any], make: Any, *parts: Any) -> Self:
@@ -45,9 +36,9 @@ class Wrapper(functools.partial):  # type: ignore[type-arg]
         """Another cache, key, lock or condition from now on. The counts start anew."""
         parts = [*self._fc_parts]
         parts[index] = part
-        self._fc_parts = tuple(parts)  # type: ignore[assignment]
+        self._fc_parts = tuple(parts)
         self._fc_calls = self._fc_make(*self._fc_parts)
-        self.__setstate__((self._fc_calls.call, (), {}, vars(self)))
+        self.__setstate__((self._fc_calls.call, (), {}, vars(self)))  # type: ignore[attr-defined]
 
     @property
     def cache(self) -> Any:
@@ -110,7 +101,7 @@ class CountingWrapper(Wrapper):
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses, bound and size."""
-        return info_of(self._fc_calls.counts())
+        return self._fc_calls.info()
 
 
 def wrap(
@@ -125,10 +116,8 @@ def wrap(
 
     def make(cache: Any, key: Any, lock: Any, condition: Any) -> Calls:
         if lock is None and condition is None:
-            return unlocked(function, cache, key)
-        held = condition if lock is None else lock
-        parts = Parts(lambda: cache, lambda: held, lambda: condition)
-        return (locked if condition is None else waiting)(function, parts, key)
+            return unlocked(function, key, cache)
+        return (locked if condition is None else waiting)(function, key, (cache, lock, condition))
 
     kind = CountingWrapper if info else Wrapper
     if condition is not None and lock is None:

@@ -14,8 +14,7 @@ from collections.abc import Callable
 from types import MethodType
 from typing import Any, NoReturn
 
-from fastcache.cachetools._calls import Calls, Parts, locked, unlocked_method, waiting
-from fastcache.cachetools._functions import info_of
+from fastcache.cachetools._calls import Calls, locked, unlocked_method, waiting
 from fastcache.cachetools._info import CacheInfo
 from fastcache.cachetools.keys import methodkey
 
@@ -34,6 +33,15 @@ class Options:
         self.condition = condition
         self.info = info
 
+    def parts(self, instance: Any) -> tuple[Any, Any, Any]:
+        """The cache, lock and condition of an instance; asked for only where there is a lock."""
+        condition = self.condition
+        return (
+            self.cache(instance),
+            self.lock(instance),
+            None if condition is None else condition(instance),
+        )
+
 
 class MethodWrapper(functools.partial):  # type: ignore[type-arg]
     """A method of one instance whose results are kept in a cache: a partial of `Calls.call`."""
@@ -50,14 +58,10 @@ class MethodWrapper(functools.partial):  # type: ignore[type-arg]
         function = MethodType(method, instance)
         cache = functools.partial(options.cache, instance)
         if options.lock is None:
-            calls = unlocked_method(function, cache, key, options.key is methodkey)
+            calls = unlocked_method(function, key, options.key is methodkey, cache)
         else:
-            lock = functools.partial(options.lock, instance)
-            if options.condition is None:
-                calls = locked(function, Parts(cache, lock, lock), key)
-            else:
-                condition = functools.partial(options.condition, instance)
-                calls = waiting(function, Parts(cache, lock, condition), key)
+            make = locked if options.condition is None else waiting
+            calls = make(function, key, functools.partial(options.parts, instance))
         wrapper = cls(calls.call)
         functools.update_wrapper(wrapper, method)
         wrapper.cache_key = key
@@ -106,7 +110,7 @@ class CountingMethodWrapper(MethodWrapper):
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses, bound and size."""
-        return info_of(self._fc_calls.counts())
+        return self._fc_calls.info()
 
 
 class Descriptor:

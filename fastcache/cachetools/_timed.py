@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
-from fastcache.cachetools._caches import ABSENT, Cache
+from fastcache.cachetools._caches import ABSENT, Cache, _OrderedCache
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -53,7 +53,7 @@ class _Timer(Generic[T]):
         return getattr(self._fc_source, name)
 
 
-class _TimedCache(Cache[K, V], Generic[K, V, T]):
+class _TimedCache(_OrderedCache[K, V], Generic[K, V, T]):
     """What the caches with a clock have in common: the dead are gone before anything is counted."""
 
     __module__ = "fastcache.cachetools"
@@ -66,7 +66,7 @@ class _TimedCache(Cache[K, V], Generic[K, V, T]):
         timer: Callable[[], T],
         getsizeof: Callable[[V], float] | None = None,
     ) -> None:
-        Cache.__init__(self, maxsize, getsizeof)
+        _OrderedCache.__init__(self, maxsize, getsizeof)
         self._fc_timer = _Timer(timer)
 
     def __copy__(self) -> Self:
@@ -99,7 +99,7 @@ class _TimedCache(Cache[K, V], Generic[K, V, T]):
     def get(self, key: K, default: Any = None) -> Any:
         """The value of key, which is an access; default if absent or dead."""
         with self._fc_timer:
-            return self[key] if key in self else default
+            return self[key] if key in self else default  # noqa: SIM401, that is this method
 
     def pop(self, key: K, default: Any = ABSENT) -> Any:
         """Remove key and return its value; default, or KeyError without one, if absent or dead."""
@@ -117,8 +117,8 @@ class _TimedCache(Cache[K, V], Generic[K, V, T]):
 
     def _fc_buried(self, key: K) -> tuple[K, V]:
         """Remove a dead item past any overridden method; its (key, value)."""
-        value = self._fc_store.peek(key, ABSENT)
-        Cache.__delitem__(self, key)
+        value = self._fc_data[key]
+        _OrderedCache.__delitem__(self, key)
         return key, value
 
 
@@ -181,7 +181,6 @@ class TTLCache(_TimedCache[K, V, T]):
 
     __module__ = "fastcache.cachetools"
 
-    _fc_policy = "lru"
     _fc_direct = True
     _fc_links: dict[K, _Link]
     _fc_ring: _Links
@@ -222,8 +221,25 @@ class TTLCache(_TimedCache[K, V, T]):
         return _TimedCache.get(self, key, default)
 
     def __contains__(self, key: object) -> bool:
-        link = self._fc_links.get(key)  # type: ignore[call-overload]
-        return link is not None and bool(self.timer() < link.expires)
+        link = self._fc_links.get(key)  # type: ignore[arg-type]
+        if link is None:
+            return False
+        if self._fc_direct:
+            timer = self._fc_timer
+            now = timer._fc_now if timer._fc_nesting else timer._fc_source()
+        else:
+            now = self.timer()
+        return bool(now < link.expires)
+
+    def __len__(self) -> int:
+        if self._fc_direct:
+            timer = self._fc_timer
+            now = timer._fc_now if timer._fc_nesting else timer._fc_source()
+            first = self._fc_ring.next
+            if first is not self._fc_ring and not now < first.expires:
+                self.expire(now)
+            return len(self._fc_data)
+        return _TimedCache.__len__(self)
 
     def __getitem__(self, key: K) -> V:
         link = self._fc_links.get(key)
@@ -251,24 +267,28 @@ class TTLCache(_TimedCache[K, V, T]):
             timer._fc_now = now
             timer._fc_nesting += 1
             try:
-                Cache.__setitem__(self, key, value)
+                _OrderedCache.__setitem__(self, key, value)
             finally:
                 timer._fc_nesting -= 1
         else:
             with self.timer as now:
                 expires = now + self._fc_ttl
                 self.expire(now)
-                Cache.__setitem__(self, key, value)
+                _OrderedCache.__setitem__(self, key, value)
         link = self._fc_links.get(key)
         if link is None:
             link = self._fc_links[key] = _Link(key, expires)
         else:
-            _Links.unlink(link)
+            before, after = link.prev, link.next
+            before.next, after.prev = after, before
             link.expires = expires
-        self._fc_ring.append(link)
+        ring = self._fc_ring
+        last = ring.prev
+        link.prev, link.next = last, ring
+        last.next = ring.prev = link
 
     def __delitem__(self, key: K) -> None:
-        Cache.__delitem__(self, key)
+        _OrderedCache.__delitem__(self, key)
         link = self._fc_links.pop(key)
         _Links.unlink(link)
         if not self.timer() < link.expires:
@@ -276,10 +296,13 @@ class TTLCache(_TimedCache[K, V, T]):
 
     def __iter__(self) -> Iterator[K]:
         # The list is walked as it is by then, so that what was yielded may be removed.
-        for link in self._fc_ring:
-            with self.timer as now:
+        ring, timer = self._fc_ring, self.timer
+        link = ring.next
+        while link is not ring:
+            with timer as now:
                 if now < link.expires:
                     yield link.key
+            link = link.next
 
     def __copy__(self) -> Self:
         copy = super().__copy__()
@@ -295,10 +318,9 @@ class TTLCache(_TimedCache[K, V, T]):
         """Remove what is dead at `time`, by default now, and return its (key, value) pairs. O(1)
         for each of them."""
         now: Any = self.timer() if time is None else time
+        ring = self._fc_ring
         expired = []
-        for link in self._fc_ring:
-            if now < link.expires:
-                break
+        while (link := ring.next) is not ring and not now < link.expires:
             expired.append(self._fc_buried(link.key))
             del self._fc_links[link.key]
             _Links.unlink(link)
@@ -306,16 +328,22 @@ class TTLCache(_TimedCache[K, V, T]):
 
     def popitem(self) -> tuple[K, V]:
         """Remove and return the live (key, value) used longest ago; KeyError if there is none."""
+        if self._fc_direct:
+            timer = self._fc_timer
+            now = timer._fc_now if timer._fc_nesting else timer._fc_source()
+            first = self._fc_ring.next
+            if first is not self._fc_ring and not now < first.expires:
+                self.expire(now)
+            pair = _OrderedCache.popitem(self)
+            _Links.unlink(self._fc_links.pop(pair[0]))
+            return pair
         with self.timer as now:
             self.expire(now)
-            pair = self._fc_pop_victim()
-        if self._fc_direct:
-            _Links.unlink(self._fc_links.pop(pair[0]))
-        return pair
+            return _OrderedCache.popitem(self)
 
     def clear(self) -> None:
         """Remove everything, without asking popitem."""
-        Cache.clear(self)
+        _OrderedCache.clear(self)
         self._fc_links.clear()
         self._fc_ring.prev = self._fc_ring.next = self._fc_ring
 
@@ -343,7 +371,6 @@ class TLRUCache(_TimedCache[K, V, T]):
 
     __module__ = "fastcache.cachetools"
 
-    _fc_policy = "lru"
     _fc_direct = True
     #: The heap is rid of removed items when they are more than the others.
     _fc_slack: ClassVar[int] = 2
@@ -384,8 +411,8 @@ class TLRUCache(_TimedCache[K, V, T]):
         return _TimedCache.get(self, key, default)
 
     def __contains__(self, key: object) -> bool:
-        item = self._fc_items.get(key)  # type: ignore[call-overload]
-        return item is not None and bool(self.timer() < item.expires)
+        item = self._fc_items.get(key)  # type: ignore[arg-type]
+        return item is not None and bool(self._fc_timer() < item.expires)
 
     def __getitem__(self, key: K) -> V:
         item = self._fc_items.get(key)
@@ -403,9 +430,9 @@ class TLRUCache(_TimedCache[K, V, T]):
                 old = self._fc_items.pop(key, None)
                 if old is not None:
                     old.removed = True
-                    Cache.__delitem__(self, key)
+                    _OrderedCache.__delitem__(self, key)
                 return
-            Cache.__setitem__(self, key, value)
+            _OrderedCache.__setitem__(self, key, value)
         old = self._fc_items.get(key)
         if old is not None:
             old.removed = True
@@ -414,7 +441,7 @@ class TLRUCache(_TimedCache[K, V, T]):
 
     def __delitem__(self, key: K) -> None:
         with self.timer as now:
-            Cache.__delitem__(self, key)
+            _OrderedCache.__delitem__(self, key)
         item = self._fc_items.pop(key)
         item.removed = True
         if not now < item.expires:
@@ -452,13 +479,13 @@ class TLRUCache(_TimedCache[K, V, T]):
         """Remove and return the live (key, value) used longest ago; KeyError if there is none."""
         with self.timer as now:
             self.expire(now)
-            pair = self._fc_pop_victim()
+            pair = _OrderedCache.popitem(self)
         if self._fc_direct:
             self._fc_items.pop(pair[0]).removed = True
         return pair
 
     def clear(self) -> None:
         """Remove everything, without asking popitem."""
-        Cache.clear(self)
+        _OrderedCache.clear(self)
         self._fc_items.clear()
         self._fc_heap.clear()

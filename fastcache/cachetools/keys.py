@@ -12,18 +12,18 @@ class _Keywords:
     to nothing a caller passes, and pickled by reference."""
 
 
-_MARK: tuple[Hashable, ...] = (_Keywords,)
+MARK: tuple[Hashable, ...] = (_Keywords,)
 
 
 def hashkey(*args: Hashable, **kwargs: Hashable) -> tuple[Hashable, ...]:
     """The arguments as a key; their types do not matter (1 and 1.0 are one), nor does the order of
     keywords. TypeError comes only when the key is hashed. O(n log n) in the keywords."""
-    return args + _MARK + tuple(sorted(kwargs.items())) if kwargs else args
+    return args + MARK + tuple(sorted(kwargs.items())) if kwargs else args
 
 
 def methodkey(self: object, /, *args: Hashable, **kwargs: Hashable) -> tuple[Hashable, ...]:
     """hashkey without the first argument, for methods whose instance has a cache of its own."""
-    return args + _MARK + tuple(sorted(kwargs.items())) if kwargs else args
+    return args + MARK + tuple(sorted(kwargs.items())) if kwargs else args
 
 
 def typedkey(*args: Hashable, **kwargs: Hashable) -> tuple[Hashable, ...]:
@@ -32,7 +32,7 @@ def typedkey(*args: Hashable, **kwargs: Hashable) -> tuple[Hashable, ...]:
         return args + tuple(map(type, args))
     pairs = sorted(kwargs.items())
     types = (*(type(value) for _, value in pairs), *map(type, args))
-    return args + _MARK + tuple(pairs) + types
+    return args + MARK + tuple(pairs) + types
 
 
 def typedmethodkey(self: object, /, *args: Hashable, **kwargs: Hashable) -> tuple[Hashable, ...]:
