@@ -9,7 +9,8 @@ most that one insert ever moves is one segment (about 10 us), and no call pays f
 table. A segment whose tags do not differ in that bit (a flood of equal hashes) goes on doubling
 instead. Removal shifts the cells behind back over the hole (Knuth 6.4, algorithm R): there are
 no tombstones, and after any number of removals the probes are as long as if the removed keys had
-never been there. A segment used to under an eighth is halved.
+never been there. A segment used to under an eighth becomes one again with that from which it was
+split; where that has no room, or is split further, it is halved.
 
 Extendible hashing: Fagin, Nievergelt, Pippenger & Strong 1979.
 
@@ -189,6 +190,43 @@ cdef inline int segment_split(Table *t, uint32_t tag) noexcept:
     return 1
 
 
+cdef inline bint segment_merge(Table *t, uint32_t tag) noexcept:
+    """The segment that holds tag and its other half become one again, unless that would be used to
+    more than three eighths. Allocates nothing: what a large cache gives back as it empties is whole
+    segments, which go to the system, and not ever smaller ones, which would stay in the heap."""
+    cdef Segment s = table_segment(t, tag)[0]
+    cdef Segment big, small
+    cdef uint64_t i, used
+    if s.depth == 0:
+        return False
+    small = table_segment(t, tag ^ <uint32_t>1 << (32 - s.depth))[0]
+    if small.depth != s.depth:
+        return False
+    big = s
+    if small.mask > s.mask:
+        big = small
+        small = s
+    used = (big.cells - 1)[0] + (small.cells - 1)[0]
+    if used * 8 > <uint64_t>big.mask * 3:
+        return False
+    for i in range(<uint64_t>small.mask + 1):
+        if small.cells[i]:
+            segment_put(big.cells, big.mask, small.cells[i])
+    (big.cells - 1)[0] = used
+    big.depth -= 1
+    segment_free(t, small.cells, small.mask)
+    if big.depth:
+        table_point(t, tag, big)
+    else:
+        mem_free(&t.nbytes, t.dir, (<size_t>1 << t.bits) * sizeof(Segment))
+        t.only = big
+        t.dir = &t.only
+        t.bits = 0
+        t.shift = 32
+    t.version += 1
+    return True
+
+
 cdef inline bint table_make_room(Table *t, uint32_t tag) noexcept:
     cdef Segment *s
     cdef uint64_t size
@@ -242,7 +280,7 @@ cdef inline void table_erase(Table *t, uint32_t tag, uint32_t e) noexcept:
     cells[i] = 0
     (cells - 1)[0] -= 1
     t.version += 1
-    if unlikely((cells - 1)[0] * 8 <= mask) and mask >= SEGMENT_KEPT:
+    if unlikely((cells - 1)[0] * 8 <= mask) and not segment_merge(t, tag) and mask >= SEGMENT_KEPT:
         # a failed allocation leaves the segment as it is: it is only larger than it need be
         segment_resize(t, tag, (<uint64_t>mask + 1) // 2)
 

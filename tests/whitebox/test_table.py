@@ -150,6 +150,50 @@ def test_memory_follows_the_entries(whitebox: ModuleType) -> None:
     assert table.nbytes == 0
 
 
+@pytest.mark.parametrize("kept", [0, 1, 100, 1000])
+def test_segments_become_one_again(whitebox: ModuleType, kept: int) -> None:
+    """What a large table gives back is whole segments, until one is left; then that one shrinks."""
+    rng = random.Random(7)
+    table = whitebox.TestTable()
+    pairs = [(rng.randrange(2**32), number) for number in range(1, 100_001)]
+    for pair in pairs:
+        table.insert(*pair)
+    assert len(table.segments()) > 40
+    sizes = set()
+    for number, pair in enumerate(pairs[kept:]):
+        table.erase(*pair)
+        if number % 500 == 0:
+            segments = table.segments()
+            if len(segments) > 1:
+                sizes |= {cells for _, _, cells, _ in segments}
+    assert sizes == {4096}
+    (last,) = table.segments()
+    assert table.bits == 0 and last[3] == kept and last[2] <= max(16 * kept, 32)
+    assert all(table.probes(*pair) for pair in pairs[:kept])
+    for pair in pairs:  # and it grows again
+        if not table.probes(*pair):
+            table.insert(*pair)
+    assert sum(segment[3] for segment in table.segments()) == 100_000
+
+
+def test_halves_of_different_sizes(whitebox: ModuleType) -> None:
+    """One half that empties alone is halved until the other has room for what is left of it."""
+    rng = random.Random(8)
+    table = whitebox.TestTable()
+    low = [(rng.randrange(2**31), number) for number in range(1, 2001)]
+    high = [(rng.randrange(2**31, 2**32), number) for number in range(2001, 4001)]
+    for pair in [*low, *high]:
+        table.insert(*pair)
+    assert len(table.segments()) == 2
+    for pair in low[10:]:
+        table.erase(*pair)
+    assert min(cells for _, _, cells, _ in table.segments()) < 4096
+    for pair in high[10:]:
+        table.erase(*pair)
+    assert len(table.segments()) == 1 and table.bits == 0
+    assert all(table.probes(*pair) for pair in [*low[:10], *high[:10]])
+
+
 def test_version_moves_when_cells_may_have_moved(whitebox: ModuleType) -> None:
     table = whitebox.TestTable()
     table.insert(1, 1)
