@@ -290,7 +290,9 @@ class LRUCache(_OrderedCache[K, V]):
         try:
             return self._fc_store[key]
         except KeyError:
-            return self.__missing__(key)
+            value = self.__missing__(key)
+        self._fc_store.get(key)  # what __missing__ stored has now been read
+        return value
 
     def get(self, key: K, default: Any = None) -> Any:
         """The value of key, which is an access; or default, and __missing__ is not asked."""
@@ -317,7 +319,9 @@ class LFUCache(_OrderedCache[K, V]):
         try:
             return self._fc_store[key]
         except KeyError:
-            return self.__missing__(key)
+            value = self.__missing__(key)
+        self._fc_store.get(key)  # what __missing__ stored has now been read
+        return value
 
     def get(self, key: K, default: Any = None) -> Any:
         """The value of key, which is a use; or default, and __missing__ is not asked."""
