@@ -95,23 +95,27 @@ def _around(
 
         inner = _decorate("clru_cache", "lru", size, typed, {})(without_state)
 
-    def before() -> tuple[Any, ...]:
-        """What comes before the arguments in the key. TypeError where a dict's value is unhashable."""
-        if isinstance(state, dict):
-            return (frozenset(list(state.items())),)  # a list first, in one step
-        return () if state is None else (tuple(state),)
+    snapshot: Any = None  # the state as it is now; TypeError where a value of a dict is unhashable
+    if isinstance(state, dict):
+        items = state.items()
+
+        def snapshot() -> object:
+            return frozenset(list(items))  # a list first: in one step, whatever other threads do
+
+    elif state is not None:
+        snapshot = functools.partial(tuple, state)
 
     def strict(*args: Any, **kwargs: Any) -> Any:
-        return inner(*before(), *args, **kwargs)
+        return inner(snapshot(), *args, **kwargs)
 
     def lenient(*args: Any, **kwargs: Any) -> Any:
-        first = None
+        keyed = None
         try:
-            first = () if state is None else before()
-            return inner(*first, *args, **kwargs)
+            keyed = args if snapshot is None else (snapshot(), *args)
+            return inner(*keyed, **kwargs)
         except TypeError:
             # of the key, or of the function, which is not to be called again?
-            if first is not None and _is_hashable(inner.cache_key(*first, *args, **kwargs)):
+            if keyed is not None and _is_hashable(inner.cache_key(*keyed, **kwargs)):
                 raise
         if unhashable == "warning":
             _warn()
@@ -124,15 +128,16 @@ def _around(
     wrapper.cache_clear = inner.cache_clear
     wrapper.cache_parameters = inner.cache_parameters
     for name in ("cache_key", "cache_contains", "cache_invalidate"):
-        setattr(wrapper, name, _after(before, getattr(inner, name)))
+        call = getattr(inner, name)
+        setattr(wrapper, name, call if snapshot is None else _after(snapshot, call))
     return wrapper
 
 
-def _after(before: Callable[[], tuple[Any, ...]], call: Callable[..., R]) -> Callable[..., R]:
+def _after(snapshot: Callable[[], object], call: Callable[..., R]) -> Callable[..., R]:
     """call, with the state as it is now before its arguments."""
 
     def with_state(*args: Any, **kwargs: Any) -> R:
-        return call(*before(), *args, **kwargs)
+        return call(snapshot(), *args, **kwargs)
 
     return with_state
 
