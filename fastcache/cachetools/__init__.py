@@ -16,7 +16,8 @@ from fastcache.cachetools._caches import Cache, FIFOCache, LFUCache, LRUCache, R
 from fastcache.cachetools._functions import Wrapper, wrap
 from fastcache.cachetools._info import CacheInfo
 from fastcache.cachetools._methods import Descriptor, Options
-from fastcache.cachetools._timed import TLRUCache, TTLCache
+from fastcache.cachetools._tlru import TLRUCache
+from fastcache.cachetools._ttl import TTLCache
 
 __all__ = (
     "Cache",

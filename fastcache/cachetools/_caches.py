@@ -80,11 +80,12 @@ class Cache(MutableMapping[K, V]):
             return self.__missing__(key)
 
     def __setitem__(self, key: K, value: V) -> None:
-        data = self._fc_data
-        if self._fc_sizes is not None:
-            size = self._fc_make_room(key, value)
+        data, sizes = self._fc_data, self._fc_sizes
+        if sizes is not None:
+            size = self._fc_make_room(key, value, sizes)
             data[key] = value
-            self._fc_resize(key, size)
+            self._fc_total += size - sizes.get(key, 0)
+            sizes[key] = size
         elif key in data:
             data[key] = value
         else:
@@ -95,7 +96,7 @@ class Cache(MutableMapping[K, V]):
                 self.popitem()
             data[key] = value
 
-    def _fc_make_room(self, key: K, value: V) -> float:
+    def _fc_make_room(self, key: K, value: V, sizes: dict[K, float]) -> float:
         """Evict until value fits, as that of key; its size. ValueError if it never does."""
         size = self.getsizeof(value)
         maxsize = self._fc_maxsize
@@ -103,16 +104,10 @@ class Cache(MutableMapping[K, V]):
             raise ValueError("value too large")
         if size < 0:
             raise ValueError("value size must be non-negative")
-        sizes = cast("dict[K, float]", self._fc_sizes)
         # Looked up anew each time: the victim may be this very key.
         while self._fc_total + size - sizes.get(key, 0) > maxsize:
             self.popitem()
         return size
-
-    def _fc_resize(self, key: K, size: float) -> None:
-        sizes = cast("dict[K, float]", self._fc_sizes)
-        self._fc_total += size - sizes.get(key, 0)
-        sizes[key] = size
 
     def __delitem__(self, key: K) -> None:
         del self._fc_data[key]
@@ -216,12 +211,13 @@ class _OrderedCache(Cache[K, V]):
     # The bodies of Cache's methods once more: a call of them would double the time of these.
 
     def __setitem__(self, key: K, value: V) -> None:
-        data = self._fc_data
-        if self._fc_sizes is not None:
-            size = self._fc_make_room(key, value)
+        data, sizes = self._fc_data, self._fc_sizes
+        if sizes is not None:
+            size = self._fc_make_room(key, value, sizes)
             self._fc_store[key] = value
             data[key] = value
-            self._fc_resize(key, size)
+            self._fc_total += size - sizes.get(key, 0)
+            sizes[key] = size
             return
         if key not in data:
             maxsize = self._fc_maxsize
@@ -360,13 +356,18 @@ class RRCache(Cache[K, V]):
         return self._fc_choice
 
     def __setitem__(self, key: K, value: V) -> None:
+        if self._fc_sizes is None and key in self._fc_data:
+            self._fc_data[key] = value
+            return
         Cache.__setitem__(self, key, value)
         if key not in self._fc_index:
             self._fc_index[key] = len(self._fc_keys)
             self._fc_keys.append(key)
 
     def __delitem__(self, key: K) -> None:
-        Cache.__delitem__(self, key)
+        del self._fc_data[key]
+        if self._fc_sizes is not None:
+            self._fc_total -= self._fc_sizes.pop(key)
         keys, index = self._fc_keys, self._fc_index
         place = index.pop(key)
         last = keys.pop()
@@ -386,7 +387,7 @@ class RRCache(Cache[K, V]):
             raise KeyError(f"{type(self).__name__} is empty") from None
         key = self._fc_choice(self._fc_keys)
         value = Cache.__getitem__(self, key)
-        del self[key]
+        del self[key]  # a subclass may have its own
         return key, value
 
     def clear(self) -> None:
