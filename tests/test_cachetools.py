@@ -282,11 +282,11 @@ def test_made_anew_while_decorated(make: Callable[..., Any]) -> None:
     """`cache.__init__` on a cache in use empties it, and what reads it goes on to."""
     cache = make(5)
     call = cached(cache)(lambda x: object())
+    again = [3] if make in UNTIMED else [3, 10 if make is ttl else cache.ttu]
+    type(cache).__init__(cache, *again)  # while it is empty
     first = call(1)
     assert call(1) is first
-    type(cache).__init__(
-        cache, *([3] if make in UNTIMED else [3, 10 if make is ttl else cache.ttu])
-    )
+    type(cache).__init__(cache, *again)
     assert (len(cache), cache.maxsize) == (0, 3)
     second = call(1)
     assert second is not first

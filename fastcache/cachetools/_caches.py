@@ -59,9 +59,10 @@ class Cache(MutableMapping[K, V]):
         if maxsize < 0:
             raise ValueError(f"maxsize must be non-negative, not {maxsize!r}")
         if getsizeof is not None:
-            vars(self)["getsizeof"] = getsizeof
+            self.getsizeof = getsizeof  # type: ignore[assignment, method-assign]
         # Emptied and not replaced where a cache is made anew: decorators hold on to what they read.
-        self._fc_data = vars(self).get("_fc_data", {})
+        # (Asking for the instance's __dict__ would make all later reads of attributes slower.)
+        self._fc_data = getattr(self, "_fc_data", {})
         self._fc_data.clear()
         self._fc_sizes = None if self.getsizeof is Cache.getsizeof else {}
         self._fc_total = 0
@@ -202,7 +203,7 @@ class _OrderedCache(Cache[K, V]):
 
     def __init__(self, maxsize: float, getsizeof: Callable[[V], float] | None = None) -> None:
         Cache.__init__(self, maxsize, getsizeof)
-        store = vars(self).get("_fc_store")
+        store = getattr(self, "_fc_store", None)
         if store is None:
             self._fc_store = _core.Cache(None, policy=self._fc_policy)
         else:
