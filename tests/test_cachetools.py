@@ -112,6 +112,25 @@ def test_names() -> None:
         assert getattr(cachetools, name).__module__ == "fastcache.cachetools"
 
 
+@pytest.mark.slow
+def test_the_stubs_are_those_of_the_modules(tmp_path: Path) -> None:
+    pytest.importorskip("mypy", reason="needs mypy")
+    root = Path(fastcache.__file__).parents[1]
+    environment = {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "PYTHONMALLOC")}
+    if root.name != "site-packages":  # there mypy finds it, and refuses to be told
+        environment |= {"MYPYPATH": str(root), "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy.stubtest", "fastcache.cachetools"],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        env=environment,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # ---- caches ----------------------------------------------------------------------------------
 
 

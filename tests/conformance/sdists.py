@@ -38,8 +38,8 @@ from typing import NoReturn, TypeAlias
 import pytest
 from conformance.support import HERE, child_environment
 
-FETCH_LIMIT = 180  # seconds for pip, retries included
-RUN_LIMIT = 280  # seconds for one run of all tests of an sdist
+FETCH_LIMIT = 90  # seconds for pip, retries included
+RUN_LIMIT = 200  # seconds for one run of all tests of an sdist
 TEST_LIMIT = 60  # seconds for one of these tests
 
 #: Name of a module for the tests -> the module they get ("package.module"), or a module made of
