@@ -100,6 +100,7 @@ cdef class CachedFunction:
     cdef readonly Cache cache
     cdef object function
     cdef bint typed
+    cdef bint planned           # it is a Cached, whose misses are loads
     cdef object shown_maxsize
     cdef object __weakref__
     cdef dict __dict__

@@ -144,6 +144,15 @@ cdef extern from "compat.h":
     object PyMethod_New(object, object)
     void patch_function_type "fc_patch_function_type"(object, Py_ssize_t) noexcept
     bint PyCoro_CheckExact(object) noexcept
+    void patch_bound_type "fc_patch_bound_type"(object, Py_ssize_t) noexcept
+    void patch_call_type "fc_patch_call_type"(object, int (*)(PyObject*, PyObject*, PyObject**) noexcept) noexcept
+    int iter_send "PyIter_Send"(PyObject*, PyObject*, PyObject**) noexcept
+    int reraise "fc_reraise"() except -1
+    bint type_has_dict "fc_type_has_dict"(PyObject*) noexcept
+    object PyObject_GenericGetDict(PyObject*, void*)
+    PyObject* weak_target "fc_weak_target"(PyObject*) noexcept
+    PyObject** tuple_items "fc_tuple_items"(PyObject*) noexcept
+    PyObject* tuple_from "fc_tuple_from"(PyObject**, Py_ssize_t) except NULL
     void patch_cache_type "fc_patch_cache_type"(
         object, int (*)(PyObject*, visitproc, void*) noexcept, void (*)(PyObject*) noexcept) noexcept
     ctypedef struct PyThreadState:
@@ -162,110 +171,7 @@ cdef extern from *:
     const Py_ssize_t offset_of_vectorcall "FC_VECTORCALL_OFFSET"
     const char NATIVE_ORDER "FC_NATIVE_ORDER"
 
-cdef extern from *:
-    """
-    /* Which functions are one stretch of C in their callers, and which must stay out of it: what
-     * GCC decides by size alone costs a hit a quarter of its instructions. The names are those
-     * that Cython gives; a declaration that matches none is an error, so none goes stale. */
-    struct __pyx_obj_9fastcache_5_core_Cache;
-    struct __pyx_obj_9fastcache_5_core_CachedFunction;
-    struct __pyx_t_9fastcache_5_core_Options;
-    struct __pyx_t_9fastcache_5_core_Call;
-    struct __pyx_t_9fastcache_7_struct_5order_Order;
-    struct __pyx_t_9fastcache_7_struct_4slab_Slab;
-    #define FC_CORE(name) __pyx_f_9fastcache_5_core_##name
-    #define FC_CACHE struct __pyx_obj_9fastcache_5_core_Cache *
-    #define FC_FUNCTION struct __pyx_obj_9fastcache_5_core_CachedFunction *
-    #define FC_CALL struct __pyx_t_9fastcache_5_core_Call const *
-    static FC_ALWAYS_INLINE int FC_CORE(mix_quickly)(PyObject *, uint64_t *);
-    static FC_ALWAYS_INLINE int FC_CORE(probe)(FC_CACHE, PyObject *, uint64_t, uint32_t *);
-    static FC_ALWAYS_INLINE int FC_CORE(probe_args)(FC_CACHE, PyObject **, Py_ssize_t, uint64_t, uint32_t *);
-    static FC_ALWAYS_INLINE int FC_CORE(take_hit)(FC_CACHE, uint32_t, int64_t, PyObject **);
-    static FC_ALWAYS_INLINE int FC_CORE(look_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject **);
-    static FC_ALWAYS_INLINE int FC_CORE(put_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject *, int, uint64_t const *);
-    static FC_ALWAYS_INLINE void __pyx_f_9fastcache_7_struct_5order_order_to_head(
-        struct __pyx_t_9fastcache_7_struct_5order_Order *, struct __pyx_t_9fastcache_7_struct_4slab_Slab const *, uint32_t);
-    static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
-    static FC_ALWAYS_INLINE int FC_CORE(mix_at_once)(PyObject *, uint64_t *);
-    static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **);
-    static FC_ALWAYS_INLINE int FC_CORE(args_at_once)(
-        FC_CACHE, PyObject **, Py_ssize_t, PyObject *, Py_ssize_t, int, uint64_t *, PyObject **);
-    static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_args_further)(FC_FUNCTION, PyObject **, size_t, uint64_t, int);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_two)(PyObject *, PyObject **, size_t);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_own_missed)(PyObject *, PyObject **, size_t, uint64_t);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_shape_missed)(FC_FUNCTION, PyObject **, size_t, PyObject *, uint64_t);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_names)(PyObject *, PyObject **, size_t, PyObject *);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_own_key)(FC_FUNCTION, PyObject **, size_t, uint64_t);
-    static FC_NOINLINE PyObject *FC_CORE(front_get_slower)(PyObject *, PyObject **, Py_ssize_t, uint64_t);
-    static FC_NOINLINE void FC_CORE(promote_further)(FC_CACHE, uint32_t);
-    static FC_NOINLINE int FC_CORE(mix_key)(PyObject *, uint64_t *);
-    static FC_NOINLINE int FC_CORE(look)(FC_CACHE, PyObject *, uint64_t, PyObject **);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_shape)(FC_FUNCTION, PyObject **, size_t, PyObject *);
-    static FC_NOINLINE PyObject *FC_CORE(call_of_args)(FC_FUNCTION, FC_CACHE, PyObject **, size_t);
-    static FC_NOINLINE PyObject *FC_CORE(call_through)(FC_FUNCTION, FC_CALL, PyObject **, size_t, PyObject *, PyObject *, uint64_t);
-    static int FC_CORE(look_call)(FC_CACHE, FC_CALL, uint64_t, PyObject **);
-    static int FC_CORE(call_hash)(FC_CALL, uint64_t *);
-    static int FC_CORE(put_loaded)(FC_CACHE, PyObject *, uint64_t, PyObject *, uint64_t, int);
-
-    /* The same functions, called with borrowed pointers, and answering -1 with the exception set:
-     * so a decorated call counts no references, and leaves no line of ours in a traceback. */
-    #define raw_mix_quickly(key, hash) FC_CORE(mix_quickly)(key, hash)
-    #define raw_look_quickly(cache, key, hash, value) FC_CORE(look_quickly)((FC_CACHE)(cache), key, hash, value)
-    #define raw_look(cache, key, hash, value) FC_CORE(look)((FC_CACHE)(cache), key, hash, value)
-    #define raw_look_call(cache, call, hash, value) FC_CORE(look_call)((FC_CACHE)(cache), call, hash, value)
-    #define raw_call_hash(call, hash) FC_CORE(call_hash)(call, hash)
-    #define raw_put_loaded(cache, key, hash, value, since, mode) \\
-        FC_CORE(put_loaded)((FC_CACHE)(cache), key, hash, value, since, mode)
-    #define raw_call_of_shape(function, args, nargsf, names) \\
-        FC_CORE(call_of_shape)((FC_FUNCTION)(function), args, nargsf, names)
-    #define raw_call_of_own_key(function, args, nargsf, hash) \\
-        FC_CORE(call_of_own_key)((FC_FUNCTION)(function), args, nargsf, hash)
-    #define raw_call_through(function, call, args, nargsf, names, key, hash) \\
-        FC_CORE(call_through)((FC_FUNCTION)(function), call, args, nargsf, names, key, hash)
-    #define raw_hit_at_once(cache, key, hash, value) \\
-        FC_CORE(hit_at_once)((FC_CACHE)(cache), key, hash, value)
-    #define raw_put_at_once(cache, key, hash, value) \\
-        FC_CORE(put_at_once)((FC_CACHE)(cache), key, hash, value)
-    #define raw_args_at_once(cache, args, n, names, nkw, typed, hash, value) \\
-        FC_CORE(args_at_once)((FC_CACHE)(cache), args, n, names, nkw, typed, hash, value)
-    #define raw_call_of_two(function, args, nargsf) FC_CORE(call_of_two)(function, args, nargsf)
-    #define raw_call_of_names(function, args, nargsf, names) FC_CORE(call_of_names)(function, args, nargsf, names)
-    #define raw_call_of_args_further(function, args, nargsf, hash, r) \\
-        FC_CORE(call_of_args_further)((FC_FUNCTION)(function), args, nargsf, hash, r)
-    #define raw_call_of_own_missed(function, args, nargsf, hash) \\
-        FC_CORE(call_of_own_missed)(function, args, nargsf, hash)
-    #define raw_call_of_shape_missed(function, args, nargsf, names, hash) \\
-        FC_CORE(call_of_shape_missed)((FC_FUNCTION)(function), args, nargsf, names, hash)
-    #define raw_typed(function) (((FC_FUNCTION)(function))->typed)
-    #define raw_count_miss(cache) (((FC_CACHE)(cache))->misses++)
-    #define raw_store(function) (((FC_FUNCTION)(function))->store)
-    #define raw_call_of_args(function, cache, args, nargsf) \\
-        FC_CORE(call_of_args)((FC_FUNCTION)(function), (FC_CACHE)(cache), args, nargsf)
-    """
-    int raw_mix_quickly(PyObject*, uint64_t*) noexcept
-    int raw_look_quickly(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
-    int raw_look(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
-    int raw_look_call(PyObject*, const void*, uint64_t, PyObject**) noexcept
-    int raw_call_hash(const void*, uint64_t*) noexcept
-    int raw_put_loaded(PyObject*, PyObject*, uint64_t, PyObject*, uint64_t, int) noexcept
-    PyObject* raw_call_of_shape(PyObject*, PyObject**, size_t, PyObject*) noexcept
-    PyObject* raw_call_of_own_key(PyObject*, PyObject**, size_t, uint64_t) noexcept
-    PyObject* raw_call_through(PyObject*, const void*, PyObject**, size_t, PyObject*, PyObject*, uint64_t) noexcept
-    int raw_hit_at_once(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
-    int raw_put_at_once(PyObject*, PyObject*, uint64_t, PyObject*) noexcept
-    int raw_args_at_once(
-        PyObject*, PyObject**, Py_ssize_t, PyObject*, Py_ssize_t, bint, uint64_t*, PyObject**) noexcept
-    PyObject* raw_call_of_two(PyObject*, PyObject**, size_t) noexcept
-    PyObject* raw_call_of_names(PyObject*, PyObject**, size_t, PyObject*) noexcept
-    PyObject* raw_call_of_args_further(PyObject*, PyObject**, size_t, uint64_t, int) noexcept
-    PyObject* raw_call_of_own_missed(PyObject*, PyObject**, size_t, uint64_t) noexcept
-    PyObject* raw_call_of_shape_missed(PyObject*, PyObject**, size_t, PyObject*, uint64_t) noexcept
-    bint raw_typed(PyObject*) noexcept
-    void raw_count_miss(PyObject*) noexcept
-    PyObject* raw_store(PyObject*) noexcept
-    PyObject* raw_call_of_args(void*, PyObject*, PyObject**, size_t) noexcept
-    Py_hash_t raw_hash_of "fc_hash"(PyObject*) noexcept
+include "_core_raw.pxi"
 
 cdef enum:
     BIN = 16                    # removals gathered before user code gets to see them
@@ -367,6 +273,7 @@ cdef double jitter_draw() noexcept:
 
 cdef int64_t PRECISE_BELOW = 100_000_000    # ns: a shorter ttl needs the precise clock
 cdef int64_t COARSE_LAG = 250_000_000       # ns: more than the coarse clock is ever behind
+cdef int64_t NEVER_FRESH = INT64_MIN + COARSE_LAG   # before all that a clock may say
 
 cdef object _live = None                    # debug builds: id -> weak reference, of all caches
 if DEBUG:
@@ -1185,6 +1092,9 @@ include "_core_records.pxi"
 include "_core_views.pxi"
 include "_core_check.pxi"
 include "_core_calls.pxi"
+include "_core_keys.pxi"
+include "_core_cached.pxi"
+include "_core_await.pxi"
 include "_core_front.pxi"
 
 patch_cache_type(Cache, visit_contents, drop_contents)

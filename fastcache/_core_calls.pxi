@@ -196,6 +196,8 @@ cdef PyObject* call_of_own_key(CachedFunction self, PyObject **args, size_t narg
         return value
     if r == UNSURE:
         r = raw_look(self.store, args[0], hash, &value)
+        if unlikely(r == DUE):
+            return raw_call_due(self, NULL, args, nargsf, NULL, args[0], value)
         if r:
             return value if r > 0 else NULL
     return call_through(self, NULL, args, nargsf, NULL, args[0], hash)
@@ -245,6 +247,8 @@ cdef PyObject* call_of_args_further(CachedFunction self, PyObject **args, size_t
     c.typed = False
     if r != MISS:
         r = raw_look_call(self.store, &c, hash, &value)
+        if unlikely(r == DUE):
+            return raw_call_due(self, &c, args, nargsf, NULL, NULL, value)
         if r:
             return value if r > 0 else NULL
     return call_through(self, &c, args, nargsf, NULL, NULL, hash)
@@ -281,7 +285,7 @@ cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf
     cdef uint64_t hash
     cdef PyObject *value
     cdef int r
-    if unlikely(self.cache.bound == 0):     # arguments are not even hashed
+    if unlikely(self.cache.bound == 0 and not self.planned):     # arguments are not even hashed
         self.cache.misses += 1
         return vectorcall(<PyObject*>self.function, args, nargsf, names)
     c.args = args
@@ -294,6 +298,8 @@ cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf
     if raw_call_hash(&c, &hash) < 0:
         return NULL
     r = raw_look_call(self.store, &c, hash, &value)
+    if unlikely(r == DUE):
+        return raw_call_due(self, &c, args, nargsf, names, NULL, value)
     if likely(r):
         return value if likely(r > 0) else NULL
     return call_through(self, &c, args, nargsf, names, NULL, hash)
@@ -318,6 +324,8 @@ cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args,
     cdef uint64_t since
     # As functools does: the first to store wins in a bounded cache, the last in an unbounded.
     cdef int mode = SET if cache.unbounded else ADD
+    if unlikely(self.planned):
+        return raw_call_planned(self, c, args, nargsf, names, key, hash)
     if c != NULL:
         key = call_key_or_null(c)
         if key == NULL:
@@ -344,7 +352,6 @@ cdef int put_loaded(Cache cache, PyObject *key, uint64_t hash, PyObject *value, 
     return put(cache, key, hash, value, &o, time_if_any(cache), mode)
 
 
-@cython.final
 @cython.no_gc_clear     # calls use `store`; cycles are broken by the dict, the function or the cache
 cdef class CachedFunction:
     """A function whose results are kept in a Cache. Made by lru_cache and its siblings.

@@ -5,7 +5,8 @@
 cdef enum:
     MISS = 0
     HIT = 1
-    UNSURE = 2
+    UNSURE = 2              # of the plain cases
+    DUE = 2                 # of look(): a hit of which the loader wants to know
 
 
 cdef inline int mix_quickly(PyObject *key, uint64_t *hash) except -1:

@@ -130,7 +130,7 @@ cdef class Flight:
     cdef uint64_t sequence      # invalidations of these after this one count
     cdef set invalidated        # tags invalidated meanwhile, where its own come with the value
     cdef list callbacks         # of followers; None once it has ended
-    cdef Py_ssize_t followers
+    cdef readonly Py_ssize_t followers
     cdef int64_t started        # ns
     cdef readonly double cost   # seconds that it took; negative: not loaded
     cdef unsigned int generation
@@ -156,22 +156,11 @@ cdef class Flight:
     def enter(self):
         """Before the function is called, in the thread or task that calls it: loads from within know
         that they descend from this one. Returns what `leave` wants."""
-        cdef object token
-        if self.loop is None:
-            self.leader = thread_ident()
-            join(self.leader, self)
-        token = PyContextVar_Set(_ancestry, ancestry() + (self,))
-        self.started = clock_precise()
-        return token
+        return enter_flights((self,))
 
     def leave(self, token, failed):
         """After the function, in the same context. Counts the load."""
-        self.cost = seconds(clock_precise() - self.started)
-        self.cache.loads += 1
-        self.cache.load_time += self.cost
-        if failed:
-            self.cache.load_failures += 1
-        PyContextVar_Reset(_ancestry, token)
+        leave_flights((self,), token, failed)
 
     def land(self, value, *, ttl=..., tti=..., tags=None, extra=0.0, lead=0.0, given=...):
         """End with a value; unless fenced it is stored: fresh for ttl, kept for its loader for
@@ -285,6 +274,37 @@ cdef class Flight:
     def abandon_if_dead(self):
         """End the flight if its thread has died or its event loop no longer runs."""
         return abandon_if_dead(self)
+
+
+cpdef object enter_flights(tuple flights):
+    """Flight.enter for all the flights that one load serves."""
+    cdef Flight flight
+    cdef object token
+    cdef int64_t now
+    for flight in flights:
+        if flight.loop is None:
+            flight.leader = thread_ident()
+            join(flight.leader, flight)
+    token = PyContextVar_Set(_ancestry, ancestry() + flights)
+    now = clock_precise()
+    for flight in flights:
+        flight.started = now
+    return token
+
+
+cpdef int leave_flights(tuple flights, object token, bint failed) except -1:
+    """Flight.leave for all the flights that one load has served; it counts as one load."""
+    cdef Flight flight
+    cdef int64_t now = clock_precise()
+    for flight in flights:
+        flight.cost = seconds(now - flight.started)
+    flight = flights[0]
+    flight.cache.loads += 1
+    flight.cache.load_time += flight.cost
+    if failed:
+        flight.cache.load_failures += 1
+    PyContextVar_Reset(_ancestry, token)
+    return 0
 
 
 cdef bint abandon_if_dead(Flight self) except -1:

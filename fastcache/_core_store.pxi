@@ -81,7 +81,7 @@ cdef void write_extras(Cache self, uint32_t e, Options *o, int64_t deadline, int
         if o.soft:
             s.cost = o.cost
             if o.failure:
-                s.fresh = INT64_MIN
+                s.fresh = NEVER_FRESH
             elif fresh != NEVER:
                 s.fresh = fresh
                 # not before now, however long the lead

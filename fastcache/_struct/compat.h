@@ -384,6 +384,91 @@ static void fc_patch_function_type(PyObject *type, Py_ssize_t vectorcall_offset)
     PyType_Modified(t);
 }
 
+static void fc_patch_bound_type(PyObject *type, Py_ssize_t vectorcall_offset) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    t->tp_vectorcall_offset = vectorcall_offset;
+    t->tp_call = PyVectorcall_Call;
+    t->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+    PyType_Modified(t);
+}
+
+/* A coroutine whose steps are a C function: a hit is returned without a StopIteration. */
+typedef int (*fc_send_fn)(PyObject *, PyObject *, PyObject **);
+static fc_send_fn fc_call_step;
+static PySendResult fc_call_send(PyObject *o, PyObject *arg, PyObject **result) {
+    *result = NULL;
+    return (PySendResult)fc_call_step(o, arg, result);
+}
+/* `await` asks tp_iternext on 3.12 and 3.13, and wants a StopIteration: made here without a call of its
+ * type, which takes longer than all the rest. Its args stay empty; its value is what counts. */
+static PyObject *fc_stop_with(PyObject *value) {
+#if PY_VERSION_HEX >= 0x030C0000
+    PyTypeObject *t = (PyTypeObject *)PyExc_StopIteration;
+    PyStopIterationObject *stop = (PyStopIterationObject *)t->tp_alloc(t, 0);
+    if (stop == NULL) {
+        Py_DECREF(value);
+        return NULL;
+    }
+    stop->args = PyTuple_New(0);
+    stop->value = value;
+    PyErr_SetRaisedException((PyObject *)stop);
+#else
+    if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
+        if (stop != NULL) {
+            PyErr_SetObject(PyExc_StopIteration, stop);
+            Py_DECREF(stop);
+        }
+    }
+    else
+        PyErr_SetObject(PyExc_StopIteration, value);
+    Py_DECREF(value);
+#endif
+    return NULL;
+}
+static PyObject *fc_call_iternext(PyObject *o) {
+    PyObject *result = NULL;
+    int r = fc_call_step(o, Py_None, &result);
+    return r == PYGEN_RETURN ? fc_stop_with(result) : result;
+}
+static void fc_patch_call_type(PyObject *type, fc_send_fn step) {
+    PyTypeObject *t = (PyTypeObject *)type;
+    fc_call_step = step;
+    t->tp_as_async->am_send = fc_call_send;
+    t->tp_iternext = fc_call_iternext;
+#ifdef Py_TPFLAGS_HAVE_AM_SEND
+    t->tp_flags |= Py_TPFLAGS_HAVE_AM_SEND;
+#endif
+    PyType_Modified(t);
+}
+static inline int fc_reraise(void) { return -1; }
+
+static inline int fc_type_has_dict(PyObject *o) {
+    PyTypeObject *t = Py_TYPE(o);
+    if (t->tp_dictoffset != 0)
+        return 1;
+#ifdef Py_TPFLAGS_MANAGED_DICT
+    return (t->tp_flags & Py_TPFLAGS_MANAGED_DICT) != 0;
+#else
+    return 0;
+#endif
+}
+/* Borrowed, and only to be compared. */
+static inline PyObject *fc_weak_target(PyObject *reference) {
+    return ((PyWeakReference *)reference)->wr_object;
+}
+static PyObject *fc_tuple_from(PyObject **items, Py_ssize_t n) {
+    Py_ssize_t i;
+    PyObject *t = PyTuple_New(n);
+    if (t == NULL)
+        return NULL;
+    for (i = 0; i < n; i++) {
+        Py_INCREF(items[i]);
+        PyTuple_SET_ITEM(t, i, items[i]);
+    }
+    return t;
+}
+
 /* Cython's own way into a method or slot is returned, for what the new one does not do itself. */
 typedef PyObject *(*fc_getter)(PyObject *, PyObject **, Py_ssize_t, PyObject *);
 static fc_getter fc_patch_fastcall(PyObject *type, const char *name, fc_getter put) {

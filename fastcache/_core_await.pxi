@@ -1,0 +1,223 @@
+# Awaiting a cached async function: a coroutine in C. Calling the function only packs its arguments; the
+# key, the look into the cache and the statistics happen at the first send, so that nothing that was
+# invalidated between the call and the await is returned. A hit then returns at once, without a task,
+# a Python frame or an exception (am_send); a miss is handed to the loader's coroutine.
+
+cdef enum:
+    NEXT = 1                # what am_send returns (PySendResult)
+    RETURN = 0
+    ERROR = -1
+    CREATED = 0             # CachedCall.stage
+    STARTED = 1
+    CLOSED = 2
+
+
+@cython.final
+@cython.freelist(64)
+cdef class CachedCall:
+    """A call of a cached async function, to be awaited once: a collections.abc.Coroutine."""
+    cdef Cached function
+    cdef object instance    # which the function knows weakly only
+    cdef object only        # the argument, where there is one, and it has no name
+    cdef tuple args         # positional, then the values of keywords
+    cdef tuple names        # of these, or None
+    cdef object inner       # the loader's coroutine, once it is a miss
+    cdef int stage
+    cdef object __weakref__
+
+    def __await__(self):
+        if self.stage == STARTED:
+            raise RuntimeError("coroutine is being awaited already")
+        if self.stage == CLOSED:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        return self
+
+    def __next__(self):
+        return stepped(self, None)
+
+    def send(self, value, /):
+        """Go on, as the send of a coroutine: StopIteration has the result."""
+        return stepped(self, value)
+
+    def throw(self, type, value=None, traceback=None, /):
+        """Raise an exception where it waits, as the throw of a coroutine."""
+        cdef object inner = self.inner
+        if self.stage == CLOSED:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        if inner is None:
+            close_call(self)
+            if value is None:
+                value = type if isinstance(type, BaseException) else type()
+            elif not isinstance(value, BaseException):
+                value = type(value)
+            raise value if traceback is None else value.with_traceback(traceback)
+        try:
+            return inner.throw(type if value is None else value)
+        except StopIteration as stop:
+            value = stop.value
+        except BaseException:
+            close_call(self)
+            raise
+        finish = self.function
+        close_call(self)
+        raise StopIteration(value if finish.copier is None else copy_given(finish, value))
+
+    def close(self):
+        """Give up, as the close of a coroutine."""
+        cdef object inner = self.inner
+        close_call(self)
+        if inner is not None:
+            inner.close()
+
+    @property
+    def cr_await(self):
+        return self.inner
+
+    @property
+    def cr_running(self):
+        return self.inner is not None and self.inner.cr_running
+
+    @property
+    def cr_suspended(self):
+        return self.inner is not None and self.inner.cr_suspended
+
+    @property
+    def cr_frame(self):
+        return None if self.inner is None else self.inner.cr_frame
+
+    @property
+    def cr_code(self):
+        return None if self.inner is None else self.inner.cr_code
+
+    @property
+    def cr_origin(self):
+        return None
+
+    @property
+    def __name__(self):
+        return getattr(self.function, "__name__", "cached")
+
+    @property
+    def __qualname__(self):
+        return getattr(self.function, "__qualname__", "cached")
+
+    def __repr__(self):
+        return f"<coroutine object {self.__qualname__} at {<size_t><PyObject*>self:#x}>"
+
+    def __dealloc__(self):
+        # not __del__, which would cost every call, and is called once only for memory that is used again
+        if unlikely(self.stage == CREATED) and self.function is not None:
+            warn_of_no_await(self.function)
+
+
+cdef int warn_of_no_await(Cached function) except -1:
+    import warnings
+    name = getattr(function, "__qualname__", "cached")
+    warnings.warn(f"coroutine '{name}' was never awaited", RuntimeWarning, stacklevel=1)
+    return 0
+
+
+cdef int close_call(CachedCall self) except -1:
+    self.stage = CLOSED
+    self.inner = None
+    self.instance = None
+    self.only = None
+    self.args = None
+    return 0
+
+
+cdef object copy_given(Cached function, object value):
+    incref(<PyObject*>value)
+    return owned(copied(function, <PyObject*>value))
+
+
+cdef object stepped(CachedCall self, object value):
+    """send() for those who call it from Python."""
+    cdef PyObject *result = NULL
+    cdef int r = step(<PyObject*>self, <PyObject*>value, &result)
+    if r == NEXT:
+        return owned(result)
+    if r == RETURN:
+        raise StopIteration(owned(result))
+    reraise()
+    return None
+
+
+cdef int step(PyObject *call, PyObject *sent, PyObject **result) noexcept:
+    """am_send."""
+    cdef int r = raw_begin(call, sent, result)
+    if r == NEXT:
+        # it is a miss: go on where the loader's coroutine is
+        r = iter_send(raw_inner_coroutine(call), sent, result)
+        if r != NEXT:
+            raw_ended(call)
+            if r == RETURN:
+                result[0] = raw_result(call, result[0])
+                if result[0] == NULL:
+                    return ERROR
+    return r
+
+
+cdef int begin(CachedCall self, PyObject *sent, PyObject **result) except -1:
+    """RETURN with the value of a hit; NEXT: there is a coroutine to go on with."""
+    cdef PyObject *value
+    cdef Py_ssize_t nkw
+    if likely(self.stage == CREATED):
+        if unlikely(sent != <PyObject*>None):
+            raise TypeError("can't send non-None value to a just-started coroutine")
+        self.stage = STARTED
+        if likely(self.args is None):
+            value = self.function.inner(<PyObject*>self.function, raw_only(<PyObject*>self), 1, NULL)
+        else:
+            nkw = 0 if self.names is None else tuple_size(<PyObject*>self.names)
+            value = self.function.inner(
+                <PyObject*>self.function, tuple_items(<PyObject*>self.args), tuple_size(<PyObject*>self.args) - nkw,
+                <PyObject*>self.names if nkw else NULL)
+        if unlikely(value == NULL):
+            close_call(self)
+            reraise()
+        if likely(type_of(value) != <PyTypeObject*>Pending):
+            close_call(self)
+            result[0] = value if self.function.copier is None else copied(self.function, value)
+            return RETURN
+        self.inner = (<Pending>value).coroutine
+        decref(value)
+        return NEXT
+    if self.stage == CLOSED:
+        raise RuntimeError("cannot reuse already awaited coroutine")
+    if self.inner is None:
+        raise ValueError("coroutine already executing")
+    return NEXT
+
+
+cdef int ended(CachedCall self) except -1:
+    return close_call(self)
+
+
+cdef PyObject* result_of(CachedCall self, PyObject *value) except NULL:
+    return value if self.function.copier is None else copied(self.function, value)
+
+
+cdef PyObject* call_async(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) noexcept:
+    return raw_packed(function, args, nargsf, names)
+
+
+cdef PyObject* packed(CachedFunction function, PyObject **args, size_t nargsf, PyObject *names) except NULL:
+    cdef Cached self = <Cached>function
+    cdef CachedCall call = CachedCall.__new__(CachedCall)
+    cdef Py_ssize_t n = vectorcall_nargs(nargsf)
+    if likely(n == 1 and names == NULL):
+        call.only = <object>args[0]
+    else:
+        if names != NULL and tuple_size(names):
+            call.names = <tuple>names
+            n += tuple_size(names)
+        call.args = owned(tuple_from(args, n))
+    call.function = self
+    if self.parent is not None:
+        call.instance = instance_of(self)
+    incref(<PyObject*>call)
+    return <PyObject*>call
+
+
+patch_call_type(CachedCall, step)

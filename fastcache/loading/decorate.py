@@ -1,0 +1,301 @@
+"""The decorator `cached`: its options, checked, and made into a `Cached` with its loader."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import weakref
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from fastcache._core import Cache, Cached, CallBinder
+from fastcache.loading.options import Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from contextvars import ContextVar
+    from datetime import timedelta
+
+    from fastcache.loading.loader import Loader
+    from fastcache.loading.rules import Rules
+
+    Seconds = float | timedelta
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+#: (id of a shared cache, prefix) -> the function whose keys have it
+_prefixes: weakref.WeakValueDictionary[tuple[int, str], Cached[..., Any]] = (
+    weakref.WeakValueDictionary()
+)
+
+
+@overload
+def cached(fn: Callable[P, R], /) -> Cached[P, R]: ...
+@overload
+def cached(
+    fn: None = None,
+    /,
+    *,
+    maxsize: int | None = ...,
+    policy: str = ...,
+    ttl: Seconds | Callable[..., Seconds | None] | None = ...,
+    tti: Seconds | None = ...,
+    jitter: float = ...,
+    key: Callable[..., Any] | None = ...,
+    ignore: Iterable[str | int] = ...,
+    bind: bool = ...,
+    typed: bool = ...,
+    vary: Iterable[ContextVar[Any]] = ...,
+    tags: Iterable[Any] | Callable[..., Iterable[Any]] = ...,
+    cache: Cache[Any, Any] | None = ...,
+    namespace: str | None = ...,
+    none_ttl: Seconds | None = ...,
+    error_ttl: Mapping[type[BaseException], Seconds] | None = ...,
+    refresh: float | None = ...,
+    reload: Callable[..., Any] | None = ...,
+    early: float | None = ...,
+    stale: Seconds | None = ...,
+    grace: Seconds | None = ...,
+    soft_timeout: Seconds | None = ...,
+    hard_timeout: Seconds | None = ...,
+    wait_timeout: Seconds | None = ...,
+    copy: bool = ...,
+    method: bool | None = ...,
+    batch: bool = ...,
+    max_batch: int = ...,
+    max_wait: Seconds = ...,
+    clock: Callable[[], float] | None = ...,
+) -> Callable[[Callable[P, R]], Cached[P, R]]: ...
+def cached(fn: Any = None, /, **options: Any) -> Any:
+    """Keep the results of a function, a coroutine function or a method, and load each of them once at a
+    time, over all threads, tasks and event loops. Used as `@cached` or `@cached(ttl=60, ...)`.
+
+    What is kept, and for how long (durations in seconds, or timedelta; None is for ever):
+      maxsize, policy, jitter, clock: of its own Cache (see there); of a method, of each instance's.
+      cache: a Cache to share instead; keys then begin with `namespace`, by default module:qualname.
+      ttl: how long results live, or a function ttl(value, *args) of each.
+      tti: how long they live unused.
+      none_ttl: another ttl for None. error_ttl: {exception type: ttl}; exceptions are kept that long
+      and raised as fresh copies.
+      tags: names for Cache.invalidate_tag, or a function tags(value, *args) of each result.
+      copy: keep and return deep copies, so that callers may change what they get.
+
+    Which calls are equal: as in lru_cache, unless
+      typed: arguments of different types are different.
+      bind: arguments count by parameter, with defaults: f(1) and f(x=1) are one.
+      ignore: parameters, by name or position, that do not count.
+      vary: ContextVars whose values count too.
+      key: a function of all arguments (with self) that returns the key; not with typed, bind, ignore.
+
+    Keeping results fresh:
+      refresh: a fraction of the ttl, after which a hit starts a renewal in the background.
+      early: beta of probabilistic early recomputation (Vattani, Chierichetti & Lowenstein 2015).
+      stale: seconds past the ttl in which the old value is returned, and renewed in the background.
+      grace: seconds past the ttl in which the old value is returned if the load fails, at most one
+      try a second.
+      reload: reload(old, *args), called instead of the function where there is an old value.
+      soft_timeout: seconds after which an old value (see grace) is returned instead of waiting.
+      hard_timeout: seconds after which TimeoutError is raised. Late loads are kept all the same.
+      wait_timeout: seconds (60) that a caller waits for another's load before it computes for itself.
+
+    method: True keeps results in each instance, as is found out by itself in a class body, but not
+    under `property`; False never does. batch: the function takes a list of keys and returns a mapping:
+    see BatchFunction; max_batch, max_wait: keys at most and seconds to gather them, for one load.
+
+    What is invalidated while it loads goes to those who wait for it already, and is not kept. The
+    result has lru_cache's attributes and cache_invalidate, cache_contains, cache_refresh, cache_key
+    (each with the arguments of the call) and cache. A hit costs O(arguments).
+
+    Raises TypeError or ValueError that name function, option and value; TypeError for generators.
+    """
+    for option in options:
+        if option not in Options.names:
+            raise TypeError(f"cached() got an unexpected keyword argument {option!r}")
+    if fn is None:
+        return lambda function: _decorate(function, options)
+    if not callable(fn) and not isinstance(fn, (classmethod, property)):
+        raise TypeError(f"cached takes options by name, as in cached(maxsize={fn!r})")
+    return _decorate(fn, options)
+
+
+def _decorate(function: Any, options: dict[str, Any]) -> Any:
+    # the wrappers of the standard library go outside, whatever the order
+    if isinstance(function, (classmethod, staticmethod)):
+        return type(function)(_decorate(function.__func__, options))
+    if isinstance(function, property):
+        inner = _decorate(function.fget, {**options, "method": True})
+        return property(inner, function.fset, function.fdel, function.__doc__)
+    name = getattr(function, "__qualname__", None) or repr(function)
+    try:
+        if not callable(function):
+            raise TypeError(f"only callables can be cached, got {function!r}")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError("a generator can be read only once; return a list instead")
+        wrapper = _make(function, name, Options(**options))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"cached({name}): {error}") from None
+    return functools.update_wrapper(wrapper, function)
+
+
+def _make(function: Any, name: str, options: Options) -> Any:
+    asynchronous = _is_async(function)
+    shared = options.cache is not None
+    cache = options.cache if shared else options.own_cache(name)
+    prefix = (options.namespace or _prefix_of(function, cache)) if shared else None
+    if options.batch:
+        from fastcache.loading.batch import make_batch_function
+
+        batch = make_batch_function(function, name, cache, prefix, asynchronous, options)
+        if asynchronous:
+            _mark_coroutine_function(batch, function)
+        return batch
+    rules = options.rules(name)
+    wrapper: Cached[..., Any] = Cached(function, cache, options.typed, cache.maxsize)
+    wrapper._configure(
+        _loader(function, rules, asynchronous, options),
+        simple=options.is_simple and not asynchronous,
+        asynchronous=asynchronous,
+        binder=_binder(function, prefix, options),
+        vary=options.vary,
+        copier=rules.copier,
+        prefix=prefix,
+        ttl=options.ttl if shared and options.ttl is not None else ...,
+        tti=options.tti if shared and options.tti is not None else ...,
+        tags=rules.early_tags,
+        patience=options.wait_timeout,
+    )
+    if shared and options.namespace is None:
+        _prefixes[id(cache), str(prefix)] = wrapper
+    if asynchronous:
+        _mark_coroutine_function(wrapper, function)
+    if options.method:
+        _make_method(wrapper, function, f"{getattr(function, '__module__', None)}.{name}", options)
+    return wrapper
+
+
+def _loader(function: Any, rules: Rules, asynchronous: bool, options: Options) -> Loader:
+    def named(cached: Cached[..., Any], owner: type, attribute: str) -> None:
+        """It was found in a class body, as `attribute`."""
+        if options.method is False or options.cache is not None or cached._is_method:
+            return
+        if not owner.__dictoffset__ and not owner.__weakrefoffset__:
+            raise TypeError(
+                f"{rules.name}: {owner.__name__} objects have neither a __dict__ nor weak references, so "
+                "they cannot hold cached results; add '__weakref__' to __slots__, or use method=False"
+            )
+        _make_method(
+            cached, function, f"{owner.__module__}.{owner.__qualname__}.{attribute}", options
+        )
+
+    return _loader_class(asynchronous)(
+        function,
+        rules,
+        reload=options.reload,
+        soft_timeout=options.soft_timeout,
+        hard_timeout=options.hard_timeout,
+        wait_timeout=options.wait_timeout,
+        name_method=named,
+    )
+
+
+def _loader_class(asynchronous: bool) -> type[Loader]:
+    """Imported when first needed: asyncio is no small thing."""
+    if asynchronous:
+        from fastcache.loading.tasks import TaskLoader
+
+        return TaskLoader
+    from fastcache.loading.threads import ThreadLoader
+
+    return ThreadLoader
+
+
+def _make_method(cached: Cached[..., Any], function: Any, slot: str, options: Options) -> None:
+    binder = _binder(function, None, options, method=True)
+    cached._make_method(slot, binder)
+
+
+def _is_async(function: Any) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or (
+        not inspect.isroutine(function)
+        and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+    )
+
+
+def _mark_coroutine_function(wrapper: Any, function: Any) -> None:
+    """inspect.iscoroutinefunction says yes."""
+    if hasattr(inspect, "markcoroutinefunction"):
+        inspect.markcoroutinefunction(wrapper)
+        return
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not hasattr(function, "__code__"):
+        function = type(function).__call__
+    # Python 3.11 goes by what makes an object look like a function
+    for attribute in ("__code__", "__defaults__", "__kwdefaults__", "__annotations__", "__name__"):
+        setattr(wrapper, attribute, getattr(function, attribute))
+
+
+# ---- keys ------------------------------------------------------------------------------------
+
+
+def _parameters(function: Any) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:
+        raise ValueError(f"bind and ignore need a signature, and {function!r} has none") from None
+
+
+def _ignored(ignore: tuple[Any, ...], parameters: list[inspect.Parameter]) -> set[str]:
+    names = [p.name for p in parameters]
+    ignored = set()
+    for item in ignore:
+        if isinstance(item, int):
+            if not 0 <= item < len(names):
+                raise ValueError(
+                    f"ignore names position {item!r}, but there are {len(names)} parameters"
+                )
+            ignored.add(names[item])
+        elif item in names or any(p.kind is p.VAR_KEYWORD for p in parameters):
+            ignored.add(item)
+        else:
+            raise ValueError(
+                f"ignore names {item!r}, but the parameters are {', '.join(names) or 'none'}"
+            )
+    return ignored
+
+
+def _binder(function: Any, prefix: str | None, options: Options, *, method: bool = False) -> Any:
+    """What makes the key of a call; None: the arguments as they are. The key of a method leaves out
+    the instance, which has a cache of its own."""
+    if options.key is not None:
+        return options.key
+    if not (options.ignore or options.bind or options.vary or prefix is not None):
+        return None
+    parameters = _parameters(function) if options.ignore or options.bind or method else []
+    ignored = _ignored(options.ignore, parameters)
+    if method and parameters and parameters[0].kind in _POSITIONAL:
+        ignored.add(parameters[0].name)
+    return CallBinder(
+        [(p.name, int(p.kind), p.default is not p.empty, p.default) for p in parameters],
+        bind=options.bind,
+        ignored=ignored,
+        vary=options.vary,
+        prefix=prefix,
+        typed=options.typed,
+    )
+
+
+def _prefix_of(function: Any, cache: Cache[Any, Any]) -> str:
+    """module:qualname, told apart where several functions of this name share the cache."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    prefix = start = f"{getattr(function, '__module__', None)}:{name}"
+    number = 1
+    while (other := _prefixes.get((id(cache), prefix))) is not None and other.cache is cache:
+        number += 1
+        prefix = f"{start}#{number}"
+    return prefix

@@ -1,0 +1,285 @@
+"""The loader: what a miss does, as a generator of steps that threads and tasks carry out alike.
+
+LOAD flight    call the function, and end the flight with what comes of it
+WAIT flight    until the flight has ended, or for so many seconds; the answer is whether it has
+CALL           call the function for this caller alone; the answer is the value
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import random
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastcache._core import board, kept, postpone, served
+from fastcache.loading.rules import RETRY, KeptError, Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from fastcache._core import Cache, Cached, Flight
+
+    Outcome = tuple[Any, BaseException | None]
+    Load = Generator[tuple[Callable[..., Any], tuple[Any, ...]], Outcome, None]
+
+log = logging.getLogger("fastcache")
+
+LOAD, WAIT, CALL = "load", "wait", "call"
+#: Instead of the option that ended a wait: to wait would be to wait for oneself.
+ALONE = "alone"
+
+
+class Step(NamedTuple):
+    """What the driver is asked to do."""
+
+    what: str
+    flight: Flight | None = None
+    seconds: float | None = None
+
+
+class Call(NamedTuple):
+    """One call of a cached function: where its result belongs, and how to compute it."""
+
+    cache: Cache[Any, Any]
+    key: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Old(NamedTuple):
+    """A value past its ttl, and whether it will do without a try to load another."""
+
+    value: Any
+    serve: bool
+
+
+def finish(load: Generator[Any, Outcome, None], value: Any, error: BaseException | None) -> None:
+    """Tell a load what came of it."""
+    with contextlib.suppress(StopIteration):
+        load.send((value, error))
+
+
+class Loader:
+    """The rules of one decorated function, and what it does on a miss.
+
+    Subclasses are the drivers: `_run` carries out the steps of `obtain`, `_start` those of a renewal in
+    the background.
+    """
+
+    #: what other loads may wait for: threads have no loop
+    asynchronous = False
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        rules: Rules,
+        *,
+        reload: Callable[..., Any] | None,
+        soft_timeout: float | None,
+        hard_timeout: float | None,
+        wait_timeout: float | None,
+        name_method: Callable[[Cached[..., Any], type, str], None],
+    ) -> None:
+        self.function = function
+        self.rules = rules
+        self.reload = reload
+        self.soft_timeout = soft_timeout
+        self.hard_timeout = hard_timeout
+        self.wait_timeout = wait_timeout
+        self.named = name_method
+
+    # ---- what the engine calls ----------------------------------------------------------------
+
+    def missed(
+        self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The value of a call that is not there (of an async function: a coroutine)."""
+        call = Call(cached.cache, key, args, kwargs)
+        return self._run(self.obtain(call), call)
+
+    def refresh(
+        self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Load now, whatever is there (of an async function: a coroutine)."""
+        call = Call(cached.cache, key, args, kwargs)
+        return self._run(self.obtain(call, again=True), call)
+
+    def due(
+        self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """A hit, close enough to the end of its ttl for a renewal to be considered."""
+        call = Call(cached.cache, key, args, kwargs)
+        found = kept(call.cache, key)
+        if found is None:
+            return
+        value, fresh, _, cost = found
+        rules = self.rules
+        if rules.refresh is not None and not callable(rules.ttl) and rules.ttl is not None:
+            renew = fresh <= rules.ttl * (1.0 - rules.refresh)
+        else:
+            renew = rules.refresh is not None
+        if not renew and rules.early is not None:
+            # 1 - random(), since log(0) is no number
+            renew = -cost * rules.early * math.log(1.0 - random.random()) >= fresh
+        if renew:
+            self.renew(call, value)
+
+    # ---- the steps -----------------------------------------------------------------------------
+
+    def obtain(self, call: Call, *, again: bool = False) -> Generator[Step, Any, Any]:
+        """What a miss does; the generator returns the value, or raises."""
+        old = None if again or not self.rules.keeps else self._kept(call)
+        if old is not None and old.serve:
+            return old.value
+        began = time.monotonic()
+        first = True
+        while True:
+            flight, leads = self._board(call, again)
+            earlier = first and again and not leads
+            first = False
+            if leads and flight.running:
+                yield Step(LOAD, flight)
+            if flight.running:
+                unended = yield from self._wait(flight, leads, old is not None, began)
+                if unended is not None:
+                    del flight
+                    if old is not None and unended not in (ALONE, "wait_timeout"):
+                        served(call.cache)
+                        return old.value
+                    if unended == "hard_timeout":
+                        raise TimeoutError(
+                            f"{self.rules.name}: the load took longer than "
+                            f"hard_timeout={self.hard_timeout!r} seconds"
+                        )
+                    return (yield Step(CALL))
+            if flight.failed and not earlier:
+                if old is not None:
+                    return self._instead(call, flight, old)
+                error = flight.error
+                # nothing that the traceback holds may hold the error
+                del flight, old
+                try:
+                    raise error
+                finally:
+                    del error
+            if flight.landed and not earlier:
+                return flight.value
+            # abandoned, so the next one tries; or begun before this renewal was asked for
+
+    def _kept(self, call: Call) -> Old | None:
+        """What is there that only the loader sees, and whether it is to be returned at once."""
+        rules = self.rules
+        found = kept(call.cache, call.key)
+        if found is None:
+            return None
+        value, fresh, due, _ = found
+        if type(value) is KeptError:
+            served(call.cache)
+            raise value.again()
+        if fresh > 0 or due > 0 or -fresh < rules.stale:
+            # stored meanwhile; not to be tried again yet; or past its ttl, which is allowed
+            served(call.cache)
+            if fresh <= 0 and due <= 0:
+                self.renew(call, value)
+            return Old(value, True)
+        return Old(value, False) if -fresh < rules.grace else None
+
+    def _wait(
+        self, flight: Flight, leads: bool, has_old: bool, began: float
+    ) -> Generator[Step, Any, str | None]:
+        """None: it has ended. Else why not: the option that ended the wait, or ALONE."""
+        # under trio nobody can be woken by another
+        lone = self.asynchronous and self._loop() is None
+        token = None if lone else flight.follow(self.asynchronous)
+        if token is None:
+            return ALONE
+        limits = {
+            "soft_timeout": self.soft_timeout if has_old else None,
+            "hard_timeout": self.hard_timeout,
+            "wait_timeout": None if leads else self.wait_timeout,
+        }
+        given = {name: limit for name, limit in limits.items() if limit is not None}
+        name = min(given, key=given.__getitem__) if given else None
+        limit = None if name is None else given[name] - (time.monotonic() - began)
+        try:
+            ended = yield Step(WAIT, flight, limit)
+        finally:
+            flight.unfollow(token)
+        return None if ended else name
+
+    def _instead(self, call: Call, flight: Flight, old: Old) -> Any:
+        """The load failed, and grace allows the old value."""
+        postpone(call.cache, call.key, RETRY)
+        served(call.cache)
+        log.warning(
+            "%s: the load failed, an older value is served: %r", self.rules.name, flight.error
+        )
+        return old.value
+
+    def _board(self, call: Call, again: bool) -> tuple[Flight, bool]:
+        return board(
+            call.cache,
+            call.key,
+            loop=self._loop(),
+            tags=self.rules.early_tags,
+            late=self.rules.late_tags,
+            again=again,
+        )
+
+    def load(self, flight: Flight, call: Call, old: Old | None = None) -> Load:
+        """What a leader does: yields the function and its arguments, to be sent (value, None) or (None,
+        exception). The flight has ended when it ends."""
+        function, args = self.function, call.args
+        if old is not None and self.reload is not None:
+            function, args = self.reload, (old.value, *args)
+        try:
+            token = flight.enter()
+            # not thrown in here: its traceback would hold this frame, and this frame the flight
+            value, error = yield function, args
+            flight.leave(token, error is not None)
+            if error is not None:
+                if isinstance(error, Exception):
+                    self.rules.fail(flight, error)
+                return
+            try:
+                self.rules.land(flight, value, call.args, call.kwargs)
+            except Exception as raised:  # noqa: BLE001 - passed on to every caller
+                if flight.running:  # what the user gave for ttl, tags or copy
+                    flight.fail(raised)
+        finally:
+            flight.abandon()
+
+    def renew(self, call: Call, value: Any) -> None:
+        """Load in the background, unless that is under way, or too much of it."""
+        flight, leads = self._board(call, True)
+        if not leads:
+            return
+        postpone(call.cache, call.key, RETRY)
+        started = False
+        try:
+            started = self._start(self._renewal(flight, call, value), flight, call)
+        finally:
+            if not started:
+                flight.abandon()
+
+    def _renewal(self, flight: Flight, call: Call, value: Any) -> Load:
+        yield from self.load(flight, call, Old(value, False))
+        if flight.failed:
+            postpone(call.cache, call.key, RETRY)
+            log.warning(
+                "%s: renewing failed, the older value stays: %r", self.rules.name, flight.error
+            )
+
+    # ---- the driver's --------------------------------------------------------------------------
+
+    def _loop(self) -> Any:
+        return None
+
+    def _run(self, steps: Generator[Step, Any, Any], call: Call) -> Any:
+        raise NotImplementedError
+
+    def _start(self, load: Load, flight: Flight, call: Call) -> bool:
+        raise NotImplementedError

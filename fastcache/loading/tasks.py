@@ -1,0 +1,159 @@
+"""Loads of async functions: in tasks of their own, so that no caller's time-out ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from fastcache.loading.loader import LOAD, Call, Loader, Step, finish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+    from fastcache._core import Flight
+    from fastcache.loading.loader import Load
+
+#: Loads under way, which the event loop itself holds weakly only.
+_loads: set[asyncio.Task[None]] = set()
+#: Renewals under way, over all loops, at most this many.
+_renewals: set[asyncio.Task[None]] = set()
+MOST_RENEWALS = 256
+
+
+async def carry_out(load: Load, kwargs: dict[str, Any]) -> None:
+    """Await what the load wants called, and tell it what came of it. Raises only what is no Exception."""
+    function, args = next(load)
+    try:
+        value = await function(*args, **kwargs)
+    except BaseException as error:
+        finish(load, None, error)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        finish(load, value, None)
+
+
+class TaskLoader(Loader):
+    """For async functions. Safe from any event loop; under another library than asyncio (trio) each
+    miss computes for itself."""
+
+    asynchronous = True
+
+    def _loop(self) -> Any:
+        return asyncio._get_running_loop()
+
+    async def _run(self, steps: Generator[Step, Any, Any], call: Call) -> Any:
+        answer: Any = None
+        try:
+            while True:
+                answer = await self._do(steps.send(answer), call)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            steps.close()
+
+    async def _do(self, step: Step, call: Call) -> Any:
+        flight = step.flight
+        try:
+            if flight is None:
+                return await self.function(*call.args, **call.kwargs)
+            if step.what == LOAD:
+                load = self.load(flight, call)
+                if flight.loop is not None:
+                    flight.task = spawn(carry_out(load, call.kwargs), flight.abandon)
+                    return None
+                flight = None
+                return await carry_out(load, call.kwargs)
+            try:
+                return await ended_in_loop(flight, step.seconds)
+            except asyncio.CancelledError:
+                _given_up(flight)
+                raise
+        finally:
+            del step, flight  # see ThreadLoader
+
+    def _start(self, load: Load, flight: Flight, call: Call) -> bool:
+        if asyncio._get_running_loop() is None or len(_renewals) >= MOST_RENEWALS:
+            return False
+        spawn(carry_out(load, call.kwargs), flight.abandon, _renewals)
+        return True
+
+
+def spawn(
+    coroutine: Coroutine[Any, Any, None],
+    ended: Callable[[], None],
+    held: set[asyncio.Task[None]] = _loads,
+) -> asyncio.Task[None]:
+    """A task on this loop, held until it ends; then ended() is called, even if it never began."""
+    task = asyncio.get_running_loop().create_task(coroutine)
+    held.add(task)
+
+    def done(task: asyncio.Task[None]) -> None:
+        held.discard(task)
+        ended()
+
+    task.add_done_callback(done)
+    return task
+
+
+def _given_up(flight: Flight) -> None:
+    """A caller was cancelled. The load goes on for the others; for nobody, it ends."""
+    task, loop = flight.task, flight.loop
+    if flight.followers > 1 or task is None or not flight.running:
+        return
+    if loop is asyncio._get_running_loop():
+        task.cancel()
+    else:
+        try:
+            loop.call_soon_threadsafe(task.cancel)
+        except RuntimeError:  # its loop has been closed, and the task with it
+            flight.abandon_if_dead()
+
+
+class _Sleeper:
+    """A task of this loop that waits for a flight, whoever leads it."""
+
+    def __init__(self, flight: Flight) -> None:
+        self.flight = flight
+        self.loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[None] = self.loop.create_future()
+        self.watch: asyncio.TimerHandle | None = None
+
+    def wake(self) -> None:
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def call(self) -> None:
+        """From any thread."""
+        if asyncio._get_running_loop() is self.loop:
+            self.wake()
+        else:
+            # RuntimeError: this loop was closed, so nobody waits any more
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self.wake)
+
+    def look(self) -> None:
+        """Once a second: whether the leader still lives."""
+        if not self.flight.abandon_if_dead():
+            self.watch = self.loop.call_later(1.0, self.look)
+
+
+async def ended_in_loop(flight: Flight, seconds: float | None) -> bool:
+    """Whether the flight ends within so many seconds."""
+    sleeper = _Sleeper(flight)
+    if not flight.notify(sleeper.call):
+        return True
+    limit = None
+    if seconds is not None:
+        limit = sleeper.loop.call_later(max(seconds, 0.0), sleeper.wake)
+    if flight.loop is not sleeper.loop:
+        sleeper.watch = sleeper.loop.call_later(1.0, sleeper.look)
+    try:
+        await sleeper.future
+    finally:
+        flight.forget(sleeper.call)
+        for handle in (sleeper.watch, limit):
+            if handle is not None:
+                handle.cancel()
+    return not flight.running

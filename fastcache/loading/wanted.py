@@ -1,0 +1,51 @@
+"""Keys that a batch wants, and the flights that will have their values."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from fastcache._core import Flight
+
+
+class Wanted:
+    """A key that is not there, and the flight that will have its value."""
+
+    __slots__ = ("flight", "key", "leads")
+
+    def __init__(self, key: Any, flight: Flight, leads: bool) -> None:
+        self.key, self.flight, self.leads = key, flight, leads
+
+
+class Gathering:
+    """Single misses that wait for one load of them all."""
+
+    def __init__(self) -> None:
+        self.wanted: list[Wanted] = []
+        self.full = threading.Event()
+        self.future: asyncio.Future[None] | None = None
+
+
+def outcome(wanted: Wanted) -> Any:
+    if wanted.flight.landed:
+        return wanted.flight.value
+    error = wanted.flight.error
+    del wanted
+    try:
+        raise error
+    finally:
+        del error
+
+
+def abandon(wanted: list[Wanted]) -> None:
+    for w in wanted:
+        if w.leads:
+            w.flight.abandon()
+
+
+def few(keys: list[Any]) -> str:
+    shown = ", ".join(map(repr, keys[:5])) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+    return f"{shown} {'is' if len(keys) == 1 else 'are'}"
