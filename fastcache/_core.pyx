@@ -148,6 +148,7 @@ cdef extern from "compat.h":
     void patch_call_type "fc_patch_call_type"(object, int (*)(PyObject*, PyObject*, PyObject**) noexcept) noexcept
     int iter_send "PyIter_Send"(PyObject*, PyObject*, PyObject**) noexcept
     int reraise "fc_reraise"() except -1
+    void forget_stop "fc_forget_stop"() noexcept
     bint type_has_dict "fc_type_has_dict"(PyObject*) noexcept
     object PyObject_GenericGetDict(PyObject*, void*)
     PyObject* weak_target "fc_weak_target"(PyObject*) noexcept

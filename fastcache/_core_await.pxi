@@ -106,6 +106,7 @@ cdef class CachedCall:
 
     def __dealloc__(self):
         # not __del__, which would cost every call, and is called once only for memory that is used again
+        forget_stop()
         if unlikely(self.stage == CREATED) and self.function is not None:
             warn_of_no_await(self.function)
 

@@ -400,18 +400,49 @@ static PySendResult fc_call_send(PyObject *o, PyObject *arg, PyObject **result) 
     return (PySendResult)fc_call_step(o, arg, result);
 }
 /* `await` asks tp_iternext on 3.12 and 3.13, and wants a StopIteration: made here without a call of its
- * type, which takes longer than all the rest. Its args stay empty; its value is what counts. */
+ * type, which takes longer than all the rest. Its args stay empty; its value is what counts. One is
+ * used again and again, unless somebody caught it and may still look at it. */
+static PyStopIterationObject *fc_spare_stop;
+
+static inline int fc_stop_is_free(void) {
+#ifdef Py_GIL_DISABLED
+    return 0;
+#else
+    PyStopIterationObject *s = fc_spare_stop;
+    return s != NULL && Py_REFCNT(s) == 1 && s->traceback == NULL && s->context == NULL && s->cause == NULL && s->dict == NULL;
+#endif
+}
+/* So that it keeps no value alive. */
+static inline void fc_forget_stop(void) {
+    if (fc_stop_is_free() && fc_spare_stop->value != NULL) {
+        PyObject *value = fc_spare_stop->value;
+        fc_spare_stop->value = NULL;
+        Py_DECREF(value);
+    }
+}
 static PyObject *fc_stop_with(PyObject *value) {
 #if PY_VERSION_HEX >= 0x030C0000
     PyTypeObject *t = (PyTypeObject *)PyExc_StopIteration;
-    PyStopIterationObject *stop = (PyStopIterationObject *)t->tp_alloc(t, 0);
-    if (stop == NULL) {
-        Py_DECREF(value);
-        return NULL;
+    PyStopIterationObject *stop = fc_spare_stop;
+    PyObject *old = NULL;
+    if (fc_likely(fc_stop_is_free())) {
+        old = stop->value;
+        stop->value = value;
     }
-    stop->args = PyTuple_New(0);
-    stop->value = value;
+    else {
+        stop = (PyStopIterationObject *)t->tp_alloc(t, 0);
+        if (stop == NULL) {
+            Py_DECREF(value);
+            return NULL;
+        }
+        stop->args = PyTuple_New(0);
+        stop->value = value;
+        Py_XDECREF(fc_spare_stop);
+        fc_spare_stop = stop;
+    }
+    Py_INCREF(stop);
     PyErr_SetRaisedException((PyObject *)stop);
+    Py_XDECREF(old);
 #else
     if (PyTuple_Check(value) || PyExceptionInstance_Check(value)) {
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, value);
