@@ -123,6 +123,7 @@ cdef class Flight:
     cdef int state
     cdef bint fenced
     cdef bint detached          # nobody finds it any more
+    cdef bint ended
     cdef readonly object value
     cdef readonly object error
     cdef uint32_t *tags         # record numbers, the leader's while it runs
@@ -167,6 +168,8 @@ cdef class Flight:
         `extra` seconds more, its loader told of hits `lead` seconds before the end. tags: those
         that come with the value. given: what followers get, if not the value that is stored."""
         cdef Options o
+        if self.state != RUNNING:
+            return              # given up for dead, so that others may have loaded what is newer
         defaults(self.cache, &o)
         try:
             if tags is not None:
@@ -195,6 +198,8 @@ cdef class Flight:
         """End with an exception. kept, if not None, is stored for ttl seconds, seen by its loader
         alone."""
         cdef Options o
+        if self.state != RUNNING:
+            return
         defaults(self.cache, &o)
         try:
             if kept is not None:
@@ -341,6 +346,9 @@ cdef bint wait_flight(Flight self, double seconds) except -1:
 cdef int end_flight(Flight self) except -1:
     """Nobody finds it any more, and whoever waits for it wakes. Once."""
     cdef list callbacks
+    if self.ended:
+        return 0
+    self.ended = True
     lock(self.cache)
     unregister(self.cache, self)
     unlock(self.cache)
@@ -350,8 +358,7 @@ cdef int end_flight(Flight self) except -1:
     if self.loop is None:
         leave(self.leader, self)
     self.task = None
-    if self.landing.locked():
-        self.landing.release()
+    self.landing.release()
     callbacks = self.callbacks
     while callbacks:
         callbacks.pop()()
