@@ -43,7 +43,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("bench")
     files = {"json": folder / "result.json", "report": folder / "result.html"}
     done = bench(
-        *TINY, "--rows", "call_int,get_miss,get_many_list,get_lfu,fill,cold_50",
+        *TINY, "--rows", "call_int,cached_int,await_int,get_miss,get_many_list,get_lfu,fill,cold_50,cold_tasks",
         "--peers", "functools,dict", "--json", str(files["json"]), "--report", str(files["report"]),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -69,7 +69,7 @@ class TestRun:
 
     def test_progress_is_plain_lines_off_a_terminal(self, ran: dict[str, Any]) -> None:
         lines = ran["err"].splitlines()
-        assert lines[0] == "[1/7] noise"
+        assert lines[0] == "[1/10] noise"
         assert "done in" in lines[-1]
 
     def test_json_has_the_conditions(self, ran: dict[str, Any]) -> None:
@@ -84,8 +84,9 @@ class TestRun:
     def test_json_has_every_round_of_every_subject(self, ran: dict[str, Any]) -> None:
         found = {row["name"]: row for row in ran["json"]["rows"]}
         wanted = ["call_int", "get_miss", "get_lfu", "get_many_list", "fill", "cold_50"]
-        assert sorted(found) == sorted(wanted)
+        assert sorted(found) == sorted([*wanted, "cached_int", "await_int", "cold_tasks"])
         assert set(found["call_int"]["subjects"]) == {"fastcache", "functools", "dict"}
+        assert set(found["await_int"]["subjects"]) == {"fastcache", "uncached"}
         assert "fastcache:lru" in found["get_lfu"]["subjects"]
         for row in found.values():
             for name, cell in row["subjects"].items():
@@ -159,7 +160,14 @@ class TestUsage:
     ) -> None:
         assert command.main(["bench", "--list"]) == 0
         out = capsys.readouterr().out
-        for name in ("call_int", "bytes_lru", "cachebox", "old-fastcache", "await f(x) hit"):
+        for name in (
+            "call_int",
+            "bytes_lru",
+            "cachebox",
+            "old-fastcache",
+            "await_int",
+            "cold_tasks",
+        ):
             assert name in out
 
     def test_help_names_what_is_not_measured(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,6 +294,16 @@ class TestMeasuring:
         assert loop.run(4) >= 0
         assert seen == [1, 2, 3] * 4
 
+    def test_what_awaits_is_run_by_an_event_loop(self) -> None:
+        setup = (
+            "import asyncio\nkeys = [1, 2]\nseen = []\n"
+            "async def f(k):\n    await asyncio.sleep(0)\n    seen.append(k)"
+        )
+        program = Program("x", setup, "await f(k)", check="run(f(3)) is None and seen == [1, 2, 3]")
+        loop = worker.Loop(program.as_dict())
+        assert loop.run(2) >= 0
+        assert not worker.awaits("f(k)")
+
     def test_a_failed_check_is_an_error_not_a_figure(self) -> None:
         bad = Program("functools", "keys = [1]", "pass", check="False")
         row = Row("r", "r", "g", [bad], empty=Program("", "keys = [1]", "pass"))
@@ -358,6 +376,21 @@ class TestRows:
         cell = sizes.one_cell(question, US, entries=5000)
         assert cell.error == ""
         assert len(cell.values) == 1
+
+    @pytest.mark.parametrize("mode", ["cold_50", "tasks_1000"])
+    def test_a_cold_key_is_loaded_once(self, mode: str) -> None:
+        question = next(q for q in sizes.QUESTIONS if q.mode == mode)
+        ours = [name for name in sizes.subjects_of(mode) if name.partition(":")[0] == US]
+        for subject in (*ours, "lock chain"):
+            cell = sizes.one_cell(question, subject)
+            assert (cell.error, cell.note) == ("", ""), subject  # a note says that there were more
+
+    def test_rows_of_cached_ask_for_a_ttl_of_all_but_functools(self) -> None:
+        asked = [row for row in rows.loop_rows() if row.name.startswith("cached_")]
+        assert len(asked) == 6
+        for row in asked:
+            for program in row.programs:
+                assert (str(rows.TTL) in program.setup) == (program.subject != "functools")
 
     def test_child_modes_exist(self) -> None:
         for question in sizes.QUESTIONS:

@@ -27,7 +27,7 @@ ROUNDS, QUICK_ROUNDS, QUICK_CHILD_ROUNDS = 9, 7, 1
 QUICK_WITHOUT = (
     "call_int_equal", "call_str_equal", "get_str_equal", "get_int_equal", "get_tuple_equal",
     "overwrite_lfu", "overwrite_fifo", "gc_tracked", "worst_expiry", "memory_back", "bytes_ttl",
-    "cold_1000",
+    "cold_1000", "cached_str", "cached_two", "cached_keyword", "cached_none", "await_method",
 )  # fmt: skip
 
 

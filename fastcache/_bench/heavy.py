@@ -31,7 +31,7 @@ from typing import Any
 _PR_SET_THP_DISABLE = 41
 #: Ordinary traffic while memory comes back: so many calls, then a pause, again and again.
 _BURST, _PAUSE, _PATIENCE = 500, 0.01, 6.0
-#: How long threads get to reach the lock they will wait on, seconds (nothing reports that).
+#: How long threads and tasks get to reach what they will wait on, seconds (nothing reports that).
 _SETTLE = 0.3
 
 
@@ -335,9 +335,48 @@ def cold(job: Job) -> dict[str, Any]:
     return {"awake": (max(ends) - start) / 1e6, "loads": len(loads)}
 
 
+def tasks(job: Job) -> dict[str, Any]:
+    """As `cold`, of `tasks` tasks on one event loop; the lock of the chain is asyncio's."""
+    import asyncio
+
+    number = int(job.job["tasks"])
+    loads: list[None] = []
+    ends = [0] * number
+
+    async def crowd() -> float:
+        gate, chain = asyncio.Event(), asyncio.Lock()
+
+        async def load(*_: object) -> int:
+            loads.append(None)
+            await gate.wait()
+            return 1
+
+        async def pass_lock() -> None:
+            async with chain:
+                pass
+
+        names = {**job.names, "load": load}
+        ask = eval(job.job["ask"], names) if job.job["ask"] else pass_lock
+        await chain.acquire()
+
+        async def wait(number: int) -> None:
+            await ask()
+            ends[number] = time.perf_counter_ns()
+
+        waiting = [asyncio.create_task(wait(number)) for number in range(len(ends))]
+        await asyncio.sleep(_SETTLE)
+        start = time.perf_counter_ns()
+        gate.set()
+        chain.release()
+        await asyncio.gather(*waiting)
+        return (max(ends) - start) / 1e6
+
+    return {"awake": asyncio.run(crowd()), "loads": len(loads)}
+
+
 MODES = {
     "size": size, "fill": fill, "tracked": tracked, "worst": worst, "expiry": expiry,
-    "empty": empty, "cold": cold,
+    "empty": empty, "cold": cold, "tasks": tasks,
 }  # fmt: skip
 
 

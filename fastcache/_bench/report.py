@@ -13,8 +13,10 @@ from .style import CSS
 #: One letter per subject, so that colour alone says nothing.
 _LETTERS = {
     "functools": "F", "dict": "D", "cachetools": "C", "cachebox": "B", "cachebox:fifo": "b",
-    "theine": "T", "moka-py": "M", "lru-dict": "L", "async-lru": "A", "old-fastcache": "O",
-    "fastcache:lru": "u", "fastcache:loop": "u", "fastcache:lru_cache": "u", "uncached": "0",
+    "theine": "T", "moka-py": "M", "lru-dict": "L", "async-lru": "A", "aiocache": "I", "cashews": "H",
+    "old-fastcache": "O",
+    "fastcache:lru": "u", "fastcache:loop": "u", "fastcache:lru_cache": "u",
+    "fastcache:get_or_set": "u", "uncached": "0",
     "lock chain": "K",
 }  # fmt: skip
 _WORDS = {"met": "met", "miss": "miss", "not judged": "not judged"}

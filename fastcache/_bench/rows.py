@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from .model import Program, Row, Target
-from .subjects import CALLS, MAPS, ROOMY, CallSyntax, MapSyntax
+from .model import CONTROLS, Program, Row, Target
+from .subjects import AWAITS, CALLS, MAPS, ROOMY, CallSyntax, MapSyntax
 
 TTL = 3600
 #: Rows of the targets that belong to what is not there yet, and why they are not in the table.
 NOT_MEASURED = {
-    "cached(ttl=...) hits": "fastcache.cached is not there yet (call_int_ttl asks ttl_cache)",
-    "await f(x) hit": "fastcache.cached is not there yet; async-lru is in the import row only",
     "sieve, s3fifo, tinylfu, adaptive": "these policies are not there yet",
     "two threads, free-threaded build": "needs a free-threaded build; this package runs on the GIL",
-    "1,000 tasks waiting for a cold key": "needs fastcache.cached; threads are in cold_50, cold_1000",
 }
 
 _MAP_PEERS = {syntax.subject: syntax for syntax in MAPS}
@@ -163,6 +160,73 @@ def _half(of_functools: float, pgo: float | None = None, dict_too: bool = False)
     return targets
 
 
+def _cached_rows() -> list[Row]:
+    """The same hits of `cached` with a ttl, beside functools, which has none."""
+    return [
+        _hits(
+            f"cached_{name}",
+            f"{title} hit, cached(ttl=...)",
+            inputs,
+            [Target("functools", 0.60), Target("functools", 0.60, metric="instructions")],
+            define,
+            statement,
+            var,
+            policy="all",
+            note="statistics on; functools: lru_cache, without ttl; peers with a ttl",
+        )
+        for name, title, inputs, define, statement, var in (
+            ("int", "f(int)", _INTS, _FUNCTION, "f(k)", "k"),
+            ("str", "f(str)", _STRINGS, _FUNCTION, "f(k)", "k"),
+            ("two", "f(a, b)", _PAIRS, _FUNCTION_TWO, "f(a, b)", "a, b"),
+            ("keyword", "f(a, k=b)", _PAIRS, _FUNCTION_TWO, "f(a, y=b)", "a, b"),
+            ("none", "f()", "keys = ints(size)", _FUNCTION_NONE, "f()", "k"),
+            ("method", "o.m(int)", _INTS, _METHOD, "o.m(k)", "k"),
+        )
+    ]
+
+
+def _await_row(name: str, title: str, define: str, call: str) -> Row:
+    every = f"async def every():\n    return [await {call} for k in keys]"
+    programs = [
+        Program(
+            syntax.subject,
+            _lines(
+                "import itertools\nnumber = itertools.count()",
+                call_setup(syntax, "lru", _INTS, define),
+                every,
+            ),
+            f"await {call}",
+            check="" if syntax.subject in CONTROLS else "run(every()) == run(every())",
+        )
+        for syntax in AWAITS
+    ]
+    return Row(
+        name,
+        title,
+        "await",
+        programs,
+        [
+            Target(reference, factor, metric=metric)
+            for reference, factor in (("async-lru", 0.125), ("uncached", 1.5))
+            for metric in ("value", "instructions")
+        ],
+        note="in one task; uncached: an async def without decorator that returns at once",
+        empty=_empty(_INTS, "k"),
+    )
+
+
+def await_rows() -> list[Row]:
+    """Async functions that hit."""
+    plain = "DECORATOR\nasync def f(x):\n    return next(number)"
+    method = (
+        "class K:\n    DECORATOR\n    async def m(self, x):\n        return next(number)\no = K()"
+    )
+    return [
+        _await_row("await_int", "await f(int) hit", plain, "f(k)"),
+        _await_row("await_method", "await o.m(int) hit", method, "o.m(k)"),
+    ]
+
+
 def call_rows() -> list[Row]:
     """Decorated functions: hits by argument shape, and misses that evict."""
     rows = []
@@ -194,6 +258,7 @@ def call_rows() -> list[Row]:
             policy="ttl",
             note="ttl_cache; peers by their own decorators; no target, being behind a peer counts",
         ),
+        *_cached_rows(),
     ]
     misses = [
         Program(
@@ -426,4 +491,6 @@ def real_rows() -> list[Row]:
 
 def loop_rows() -> list[Row]:
     """Return every row that is a timed loop, in the order of the report."""
-    return [*call_rows(), *cache_rows(), *policy_rows(), *bulk_rows(), *real_rows()]
+    return [
+        *call_rows(), *await_rows(), *cache_rows(), *policy_rows(), *bulk_rows(), *real_rows(),
+    ]  # fmt: skip

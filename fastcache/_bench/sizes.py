@@ -106,6 +106,12 @@ QUESTIONS: tuple[Question, ...] = (
         "awake",
     ),
     Question(
+        _row("cold_tasks", "cold key, 1,000 tasks awake", "ms", [Target("", 50)],
+             "from the end of the one load; wall time; the lock chain is of asyncio.Lock"),
+        "tasks_1000",
+        "awake",
+    ),
+    Question(
         _row(
             "import", "import", "ms", [Target("", 20)],
             "CPU time of a process that imports it, less a bare interpreter's in the same round",
@@ -118,7 +124,8 @@ QUESTIONS: tuple[Question, ...] = (
 #: How each subject asks for a cold key; "" is the chain of a bare lock.
 _COLD: Mapping[str, tuple[str, str]] = {
     "lock chain": ("", ""),
-    "fastcache": (
+    "fastcache": ("import fastcache", "fastcache.cached(maxsize=100)(load)"),
+    "fastcache:get_or_set": (
         "import fastcache\nc = fastcache.Cache(100)", "lambda: c.get_or_set('cold', load)"
     ),
     "functools": ("import functools", "functools.lru_cache(100)(load)"),
@@ -133,6 +140,17 @@ _COLD: Mapping[str, tuple[str, str]] = {
     ),
 }  # fmt: skip
 
+#: The same of async functions.
+_COLD_TASKS: Mapping[str, tuple[str, str]] = {
+    "lock chain": ("", ""),
+    "fastcache": ("import fastcache", "fastcache.cached(maxsize=100)(load)"),
+    "async-lru": ("import async_lru", "async_lru.alru_cache(100)(load)"),
+    "aiocache": ("import aiocache", "aiocache.cached_stampede(lease=60)(load)"),
+    "cashews": (
+        "import cashews\ncache = cashews.Cache()\ncache.setup('mem://')", "cache(ttl='1h')(load)"
+    ),
+}  # fmt: skip
+
 
 def child_rows() -> list[Row]:
     """Return every row answered by child processes, in the order of the report."""
@@ -141,10 +159,13 @@ def child_rows() -> list[Row]:
 
 def jobs(mode: str, n: int) -> dict[str, dict[str, Any]]:
     """Return per subject the job of that mode (see `heavy`)."""
-    if mode.startswith("cold_"):
-        base = {"mode": "cold", "n": 1, "threads": int(mode.partition("_")[2]), "make": "None"}
+    kind, _, crowd = mode.partition("_")
+    if kind in ("cold", "tasks"):
+        base = {"mode": kind, "n": 1, "threads": crowd, "tasks": crowd, "make": "None"}
+        spelled = _COLD if kind == "cold" else _COLD_TASKS
         return {
-            name: {**base, "imports": imports, "ask": ask} for name, (imports, ask) in _COLD.items()
+            name: {**base, "imports": imports, "ask": ask}
+            for name, (imports, ask) in spelled.items()
         }
     timed = mode in ("expiry", "size_ttl")
     result: dict[str, dict[str, Any]] = {}
@@ -234,7 +255,9 @@ def _children(
     tell: Callable[[str], None],
 ) -> dict[str, list[dict[str, Any]]]:
     names = {US, *CONTROLS, *peers}
-    todo = {name: job for name, job in jobs(mode, entries).items() if name in names}
+    todo = {
+        name: job for name, job in jobs(mode, entries).items() if name.partition(":")[0] in names
+    }
     told: dict[str, list[dict[str, Any]]] = {name: [] for name in todo}
     for number in range(rounds):
         # Each round starts with another subject, so that none is always first after a pause.

@@ -34,7 +34,9 @@ PEERS: Mapping[str, Peer] = {
         Peer("theine", "theine", "theine", "W-TinyLFU, the only policy it has"),
         Peer("moka-py", "moka_py", "moka-py", "policy='lru'"),
         Peer("lru-dict", "lru", "lru-dict"),
-        Peer("async-lru", "async_lru", "async-lru", "in the row of import time only"),
+        Peer("async-lru", "async_lru", "async-lru", "rows of async functions, and import time"),
+        Peer("aiocache", "aiocache", "aiocache", "as async-lru; its memory backend, unbounded"),
+        Peer("cashews", "cashews", "cashews", "as async-lru; its memory backend"),
         Peer(OLD, "fastcache", "fastcache", "1.1.0, in an interpreter of its own"),
     )
 }
@@ -62,7 +64,10 @@ class MapSyntax:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CallSyntax:
-    """How a memoising decorator is spelled. `wrap` maps a policy to a decorator with {n}."""
+    """How a memoising decorator is spelled. `wrap` maps a policy to a decorator with {n}.
+
+    "all" is the policy of those who have more to do: a ttl, and hits counted.
+    """
 
     subject: str
     imports: str
@@ -131,15 +136,21 @@ CALLS: tuple[CallSyntax, ...] = (
         {
             "lru": "fastcache.lru_cache(maxsize={n})",
             "ttl": "fastcache.ttl_cache(maxsize={n}, ttl={ttl})",
+            "all": "fastcache.cached(maxsize={n}, ttl={ttl})",
         },
     ),
-    CallSyntax("functools", "import functools", {"lru": "functools.lru_cache(maxsize={n})"}),
+    CallSyntax(
+        "functools",
+        "import functools",
+        {"lru": "functools.lru_cache(maxsize={n})", "all": "functools.lru_cache(maxsize={n})"},
+    ),
     CallSyntax(
         "cachetools",
         "import cachetools, cachetools.func",
         {
             "lru": "cachetools.cached(cachetools.LRUCache({n}))",
             "ttl": "cachetools.func.ttl_cache(maxsize={n}, ttl={ttl})",
+            "all": "cachetools.cached(cachetools.TTLCache({n}, {ttl}), info=True)",
         },
     ),
     CallSyntax(
@@ -148,6 +159,7 @@ CALLS: tuple[CallSyntax, ...] = (
         {
             "lru": "cachebox.cached(cachebox.LRUCache({n}))",
             "ttl": "cachebox.cached(cachebox.TTLCache({n}, {ttl}))",
+            "all": "cachebox.cached(cachebox.TTLCache({n}, {ttl}))",
         },
     ),
     CallSyntax(
@@ -156,6 +168,7 @@ CALLS: tuple[CallSyntax, ...] = (
         {
             "lru": "theine.Memoize({n}, None)",
             "ttl": "theine.Memoize({n}, datetime.timedelta(seconds={ttl}))",
+            "all": "theine.Memoize({n}, datetime.timedelta(seconds={ttl}))",
         },
         clear="",
     ),
@@ -165,9 +178,27 @@ CALLS: tuple[CallSyntax, ...] = (
         {
             "lru": "moka_py.cached(maxsize={n}, policy='lru')",
             "ttl": "moka_py.cached(maxsize={n}, ttl={ttl}, policy='lru')",
+            "all": "moka_py.cached(maxsize={n}, ttl={ttl}, policy='lru')",
         },
     ),
     CallSyntax(OLD, "import fastcache", {"lru": "fastcache.clru_cache(maxsize={n})"}),
+)
+
+#: Decorators of async functions, with their @. Whoever is not decorated shows the least there is.
+AWAITS: tuple[CallSyntax, ...] = (
+    CallSyntax("fastcache", "import fastcache", {"lru": "@fastcache.cached(maxsize={n})"}),
+    CallSyntax("async-lru", "import async_lru", {"lru": "@async_lru.alru_cache(maxsize={n})"}),
+    CallSyntax(
+        "aiocache",
+        "import aiocache",
+        {"lru": "@aiocache.cached()"},
+    ),
+    CallSyntax(
+        "cashews",
+        "import cashews\ncache = cashews.Cache()\ncache.setup('mem://', size=size)",
+        {"lru": "@cache(ttl='1h')"},
+    ),
+    CallSyntax("uncached", "", {"lru": ""}),
 )
 
 

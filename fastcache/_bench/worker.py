@@ -8,12 +8,15 @@ Stand-alone: standard library only, no import of this package. Two ways of runni
   ``os.getppid``, where callgrind is told to cut its counts (see `instructions`).
 
 A program is a dict with `setup` and `statement` (Python source), `var` and `keys` (the loop is
-``for VAR in KEYS: STATEMENT``), and `check` (an expression that must be true, or empty).
+``for VAR in KEYS: STATEMENT``), and `check` (an expression that must be true, or empty). A statement
+with ``await`` is run by asyncio, on one event loop for all programs; `run` is its
+``run_until_complete``, for the check.
 """
 
 from __future__ import annotations
 
 import ast
+import atexit
 import functools
 import gc
 import itertools
@@ -45,6 +48,21 @@ def load_inputs() -> dict[str, Any]:
     return names
 
 
+@functools.cache
+def event_loop() -> Any:
+    """Return the event loop of this process's programs, closed at exit. Some bind to the first one."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
+
+
+def awaits(statement: str) -> bool:
+    """Say whether the statement awaits something."""
+    return any(isinstance(node, ast.Await) for node in ast.walk(ast.parse(statement)))
+
+
 def compile_loop(names: dict[str, Any], var: str, keys: str, statement: str) -> Callable[..., None]:
     """Return ``loop(reps)``, which runs `statement` for each of `keys`, `reps` times over.
 
@@ -52,10 +70,12 @@ def compile_loop(names: dict[str, Any], var: str, keys: str, statement: str) -> 
     look-up and what remains after subtracting the empty loop is the statement itself.
     """
     body = ast.parse(statement)
+    asynchronous = awaits(statement)
     used = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
     bound = sorted(used & set(names) - {keys})
     source = (
-        f"def loop(reps, {keys}={keys}, repeat=repeat"
+        ("async " if asynchronous else "")
+        + f"def loop(reps, {keys}={keys}, repeat=repeat"
         + "".join(f", {name}={name}" for name in bound)
         + "):\n for _ in repeat(None, reps):\n"
         + f"  for {var} in {keys}:\n"
@@ -63,8 +83,11 @@ def compile_loop(names: dict[str, Any], var: str, keys: str, statement: str) -> 
     )
     scope = {**names, "repeat": itertools.repeat}
     exec(compile(source, "<bench loop>", "exec"), scope)
-    loop: Callable[..., None] = scope["loop"]
-    return loop
+    loop: Callable[..., Any] = scope["loop"]
+    if not asynchronous:
+        return loop
+    run = event_loop().run_until_complete
+    return lambda reps: run(loop(reps))
 
 
 class Loop:
@@ -73,6 +96,8 @@ class Loop:
     def __init__(self, program: dict[str, str], size: int = SIZE) -> None:
         """Run the setup, one warm-up pass and the check; raise CheckFailedError if it fails."""
         names = {**load_inputs(), "size": size}
+        if awaits(program["statement"]):
+            names["run"] = event_loop().run_until_complete
         exec(compile(program["setup"], "<bench setup>", "exec"), names)
         self.count = len(names[program["keys"]])
         self._loop = compile_loop(names, program["var"], program["keys"], program["statement"])
