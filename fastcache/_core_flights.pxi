@@ -78,7 +78,7 @@ cdef bint load_was_fenced(Cache self, uint64_t hash, Options *o) noexcept:
 # This file has the flight and its register; what a load does is in _core_loads.pxi and loading.py.
 
 from cpython.dict cimport PyDict_Next
-from cpython.exc cimport PyErr_Clear
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Reset, PyContextVar_Set
 
 cdef unsigned int generation = 1
@@ -122,7 +122,7 @@ cdef class Flight:
     cdef public object task     # ... that task, if it ends with the last who waits
     cdef int state
     cdef bint fenced
-    cdef bint detached          # nobody finds it any more
+    cdef bint detached          # nobody finds it any more, but for fences
     cdef bint ended
     cdef readonly object value
     cdef readonly object error
@@ -332,6 +332,7 @@ cdef bint wait_flight(Flight self, double seconds) except -1:
     if seconds < 4.6e9:
         end = clock_precise() + <int64_t>(max(seconds, 0.0) * 1e9)
     while True:
+        PyErr_CheckSignals()    # acquire() sees only those that arrive while it waits
         if end != NEVER:
             left = (end - clock_precise()) / 1e9
         if self.landing.acquire(True, min(max(left, 0.0), 1.0)):

@@ -272,10 +272,9 @@ cdef int invalidate_tags(Cache self, tuple tags) except -1:
         for flight in running:
             if (<Flight>flight).invalidated is not None:
                 # it may or may not get this tag; who comes from now on does not wait for it
+                # But it stays in the list: it may be fenced, or lose another tag.
                 (<Flight>flight).invalidated.update(tags)
-                lock(self)
-                unregister(self, <Flight>flight)
-                unlock(self)
+                (<Flight>flight).detached = True
     if self.tag_records is None:
         return 0
     for tag in tags:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from _support import Recorder, run_python, run_threads, until
 
-from fastcache import Cache
+from fastcache import Cache, _core
 from fastcache.testing import FakeClock
 
 
@@ -566,10 +566,14 @@ assert cache.get_or_set("k", lambda: 5) == 5
 
 
 @pytest.mark.skipif(not hasattr(__import__("signal"), "pthread_kill"), reason="needs POSIX signals")
-def test_ctrl_c_while_waiting() -> None:
-    """Is interrupted (Ctrl-C, also while waiting)."""
-    run_python("""
-import signal, threading, time
+@pytest.mark.parametrize(
+    "send", ["signal.pthread_kill(main, signal.SIGINT)", "_thread.interrupt_main()"]
+)
+def test_ctrl_c_while_waiting(send: str) -> None:
+    """Is interrupted (Ctrl-C, also while waiting). The second kind wakes nobody who waits, as does a
+    signal that comes just before the wait."""
+    run_python(f"""
+import _thread, signal, threading, time
 from fastcache import Cache
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits "ignored"
 cache = Cache(9)
@@ -585,7 +589,7 @@ main = threading.main_thread().ident
 def interrupt():
     while cache.stats().misses < 2:
         time.sleep(0)
-    signal.pthread_kill(main, signal.SIGINT)
+    {send}
 killer = threading.Thread(target=interrupt)
 killer.start()
 try:
@@ -729,6 +733,56 @@ def test_a_failing_weigher_holds_no_tags() -> None:
         with pytest.raises(ZeroDivisionError):
             cache.get_or_set(i, lambda: 1, tags=[f"t{i}"])
     assert cache.nbytes - before < 2000
+
+
+class Loop:
+    """What a flight asks of an event loop."""
+
+    def __init__(self) -> None:
+        self.running = True
+
+    def is_running(self) -> bool:
+        return self.running
+
+
+def test_a_load_given_up_for_dead_brings_nothing_later() -> None:
+    """An event loop that was stopped may run again; what it then brings no fence has met."""
+    cache: Cache[str, int] = Cache(9)
+    loop = Loop()
+    flight, leads = _core.board(cache, "a", loop=loop)
+    assert leads
+    loop.running = False
+    assert flight.abandon_if_dead()
+    cache["a"] = 2
+    cache.delete("a")
+    other, leads = _core.board(cache, "b", loop=Loop())
+    assert leads
+    flight.land(1)
+    assert "a" not in cache
+    # nor does it end anybody else's load
+    cache.delete("b")
+    other.land(1)
+    assert "b" not in cache
+    cache._check()
+
+
+@pytest.mark.parametrize(
+    "change", [lambda c: c.delete("a"), lambda c: c.clear(), lambda c: c.invalidate_tag("late")]
+)
+def test_a_load_that_an_earlier_tag_did_not_fence_is_fenced_still(change: Any) -> None:
+    """The tags come with the value, so it is not known yet whether the first one is among them."""
+    cache: Cache[str, int] = Cache(9)
+    flight, leads = _core.board(cache, "a", loop=Loop(), late=True)
+    assert leads
+    cache.invalidate_tag("another")
+    change(cache)
+    flight.land(1, tags=["late"])
+    assert "a" not in cache
+    flight, leads = _core.board(cache, "a", loop=Loop(), late=True)
+    cache.invalidate_tag("another")
+    flight.land(1, tags=["late"])
+    assert cache["a"] == 1
+    cache._check()
 
 
 def test_a_change_between_load_and_store_fences() -> None:
