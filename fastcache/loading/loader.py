@@ -1,6 +1,6 @@
 """The loader: what a miss does, as a generator of steps that threads and tasks carry out alike.
 
-LOAD flight    call the function, and end the flight with what comes of it
+LOAD flight    call the function (or `reload`, for an old value), and end the flight with what comes of it
 WAIT flight    until the flight has ended, or for so many seconds; the answer is whether it has
 CALL           call the function for this caller alone; the answer is the value
 """
@@ -32,14 +32,6 @@ LOAD, WAIT, CALL = "load", "wait", "call"
 ALONE = "alone"
 
 
-class Step(NamedTuple):
-    """What the driver is asked to do."""
-
-    what: str
-    flight: Flight | None = None
-    seconds: float | None = None
-
-
 class Call(NamedTuple):
     """One call of a cached function: where its result belongs, and how to compute it."""
 
@@ -54,6 +46,15 @@ class Old(NamedTuple):
 
     value: Any
     serve: bool
+
+
+class Step(NamedTuple):
+    """What the driver is asked to do."""
+
+    what: str
+    flight: Flight | None = None
+    seconds: float | None = None
+    old: Old | None = None
 
 
 def finish(load: Generator[Any, Outcome, None], value: Any, error: BaseException | None) -> None:
@@ -141,7 +142,7 @@ class Loader:
             earlier = first and again and not leads
             first = False
             if leads and flight.running:
-                yield Step(LOAD, flight)
+                yield Step(LOAD, flight, old=old)
             if flight.running:
                 unended = yield from self._wait(flight, leads, old is not None, began)
                 if unended is not None:

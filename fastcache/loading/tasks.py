@@ -59,7 +59,7 @@ class TaskLoader(Loader):
             if flight is None:
                 return await self.function(*call.args, **call.kwargs)
             if step.what == LOAD:
-                load = self.load(flight, call)
+                load = self.load(flight, call, step.old)
                 if flight.loop is not None:
                     flight.task = spawn(carry_out(load, call.kwargs), flight.abandon)
                     return None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from fastcache._core import Flight
-    from fastcache.loading.loader import Load
+    from fastcache.loading.loader import Load, Old
 
 
 class Pool:
@@ -125,12 +125,12 @@ class ThreadLoader(Loader):
                 return self.function(*call.args, **call.kwargs)
             if step.what != LOAD:
                 return flight.wait(step.seconds)
-            self._load(flight, call)
+            self._load(flight, call, step.old)
         finally:
             del step, flight
 
-    def _load(self, flight: Flight, call: Call) -> None:
-        load = self.load(flight, call)
+    def _load(self, flight: Flight, call: Call, old: Old | None) -> None:
+        load = self.load(flight, call, old)
         if (self.soft_timeout is not None or self.hard_timeout is not None) and not timed.inside():
             flight.hand_over()
             context = contextvars.copy_context()
