@@ -12,6 +12,8 @@ import pytest
 
 import fastcache
 from fastcache.__main__ import build_parser
+from fastcache._core import Cached
+from fastcache.loading.options import Options
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Without the checkout around it, the suite has the pages that were copied beside it.
@@ -84,10 +86,11 @@ def test_the_readme_has_a_place_for_the_measured_table() -> None:
     ("page", "owner"),
     [
         ("cache.md", fastcache.Cache),
+        ("cached.md", Cached),
         ("decorators.md", fastcache.CachedFunction),
         ("namespaces.md", fastcache.Namespace),
     ],
-    ids=["Cache", "CachedFunction", "Namespace"],
+    ids=["Cache", "cached", "CachedFunction", "Namespace"],
 )
 def test_each_public_attribute_is_on_its_page(page: str, owner: type) -> None:
     path = ROOT / "docs" / page
@@ -95,6 +98,15 @@ def test_each_public_attribute_is_on_its_page(page: str, owner: type) -> None:
         pytest.skip("the pages are not all here")
     words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
     assert {name for name in vars(owner) if not name.startswith("_")} <= words
+
+
+def test_each_option_of_cached_is_on_its_page() -> None:
+    path = ROOT / "docs" / "cached.md"
+    if not path.exists():
+        pytest.skip("the pages are not all here")
+    words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    assert len(Options.names) > 20
+    assert words >= Options.names
 
 
 def test_each_exported_name_is_on_some_page() -> None:

@@ -185,45 +185,40 @@ def _cached_rows() -> list[Row]:
     ]
 
 
-def _await_row(name: str, title: str, define: str, call: str) -> Row:
-    every = f"async def every():\n    return [await {call} for k in keys]"
-    programs = [
-        Program(
-            syntax.subject,
-            _lines(
-                "import itertools\nnumber = itertools.count()",
-                call_setup(syntax, "lru", _INTS, define),
-                every,
-            ),
-            f"await {call}",
-            check="" if syntax.subject in CONTROLS else "run(every()) == run(every())",
-        )
-        for syntax in AWAITS
-    ]
-    return Row(
-        name,
-        title,
-        "await",
-        programs,
-        [
-            Target(reference, factor, metric=metric)
-            for reference, factor in (("async-lru", 0.125), ("uncached", 1.5))
-            for metric in ("value", "instructions")
-        ],
-        note="in one task; uncached: an async def without decorator that returns at once",
-        empty=_empty(_INTS, "k"),
+def _await_program(syntax: CallSyntax, define: str, call: str) -> Program:
+    control = syntax.subject in CONTROLS
+    setup = _lines(
+        "import itertools\nnumber = itertools.count()",
+        call_setup(
+            syntax, "lru", _INTS, define.replace("BODY", "x" if control else "next(number)")
+        ),
+        f"async def every():\n    return [await {call} for k in keys]",
     )
+    check = "" if control else "run(every()) == run(every())"
+    return Program(syntax.subject, setup, f"await {call}", check=check)
 
 
 def await_rows() -> list[Row]:
     """Async functions that hit."""
-    plain = "DECORATOR\nasync def f(x):\n    return next(number)"
-    method = (
-        "class K:\n    DECORATOR\n    async def m(self, x):\n        return next(number)\no = K()"
-    )
+    targets = [
+        Target(reference, factor, metric=metric)
+        for reference, factor in (("async-lru", 0.125), ("uncached", 1.5))
+        for metric in ("value", "instructions")
+    ]
+    note = "in one task; uncached: an async def without decorator that returns at once"
+    plain = "DECORATOR\nasync def f(x):\n    return BODY"
+    method = "class K:\n    DECORATOR\n    async def m(self, x):\n        return BODY\no = K()"
     return [
-        _await_row("await_int", "await f(int) hit", plain, "f(k)"),
-        _await_row("await_method", "await o.m(int) hit", method, "o.m(k)"),
+        Row(
+            name,
+            f"await {call.replace('k', 'int')} hit",
+            "await",
+            [_await_program(syntax, define, call) for syntax in AWAITS],
+            targets,
+            note=note,
+            empty=_empty(_INTS, "k"),
+        )
+        for name, define, call in (("await_int", plain, "f(k)"), ("await_method", method, "o.m(k)"))
     ]
 
 
