@@ -150,6 +150,7 @@ cdef extern from "compat.h":
     int reraise "fc_reraise"() except -1
     void forget_stop "fc_forget_stop"() noexcept
     bint type_has_dict "fc_type_has_dict"(PyObject*) noexcept
+    PyObject* instance_item "fc_instance_item"(PyObject*, PyObject*) noexcept
     object PyObject_GenericGetDict(PyObject*, void*)
     PyObject* weak_target "fc_weak_target"(PyObject*) noexcept
     PyObject** tuple_items "fc_tuple_items"(PyObject*) noexcept

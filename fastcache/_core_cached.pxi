@@ -9,6 +9,7 @@
 #   call_keyed     makes the key by a function; else `call` and `call_shaped` hash arguments in place
 # A miss is `load_by_flight` where nothing but storing is asked for, else `loader.missed` (loading/).
 
+cdef dict EMPTY = {}
 cdef object _weak_reference = None      # weakref.ref and WeakSet, from the first method on
 cdef object _weak_set = None
 
@@ -67,7 +68,8 @@ cdef class Cached(CachedFunction):
         """From now on the first argument is the instance, that holds its entries under `slot`."""
         set_binder(self, binder)
         self.per_instance = True
-        self.slot = slot
+        self.slot = _sys.intern(slot)
+        hash(self.slot)             # call_method takes it from the str
         self.vectorcall = <vectorcallfunc><void*>call_method
 
     @property
@@ -269,9 +271,14 @@ cdef PyObject* call_method(PyObject *function, PyObject **args, size_t nargsf, P
     cdef PyObject *value
     if unlikely(vectorcall_nargs(nargsf) == 0):
         return vectorcall(raw_function(function), args, nargsf, names)    # which says what is missing
-    child = raw_child_of(function, args[0])
-    if unlikely(child == NULL):
-        return NULL
+    child = instance_item(args[0], raw_slot(function))
+    if likely(child != NULL) and likely(type_of(child) == <PyTypeObject*>Cached) and \
+            likely(raw_is_of(child, function, args[0])):
+        incref(child)
+    else:
+        child = raw_child_of(function, args[0])
+        if unlikely(child == NULL):
+            return NULL
     value = raw_vectorcall_of(child)(child, args + 1, vectorcall_nargs(nargsf) - 1, names)
     decref(child)
     return value
@@ -299,10 +306,14 @@ cdef PyObject* keyed(CachedFunction function, PyObject **args, size_t nargsf, Py
     cdef Cached self = <Cached>function
     cdef tuple given = arguments(self, args, vectorcall_nargs(nargsf))
     cdef dict named = keywords(args + vectorcall_nargs(nargsf), names)
-    cdef object key = checked_key(self, self.binder(*given) if named is None else self.binder(*given, **named))
+    cdef object key
     cdef uint64_t hash
     cdef PyObject *value
     cdef int r
+    if self.binder_is_ours:
+        key = bound_key(<CallBinder>self.binder, given, named if named is not None else EMPTY)
+    else:
+        key = checked_key(self, self.binder(*given) if named is None else self.binder(*given, **named))
     mix_quickly(<PyObject*>key, &hash)
     r = look_quickly(self.cache, <PyObject*>key, hash, &value)
     if r == UNSURE:
@@ -358,13 +369,9 @@ cdef object loaded(Cached self, object key, uint64_t hash, tuple args, dict kwar
 
 cdef tuple arguments(Cached self, PyObject **args, Py_ssize_t n):
     """As a tuple, with the instance in front where it is a method."""
-    cdef Py_ssize_t i
-    cdef list given = []
     if self.parent is not None:
-        given.append(instance_of(self))
-    for i in range(n):
-        given.append(<object>args[i])
-    return tuple(given)
+        return (instance_of(self),) + <tuple>owned(tuple_from(args, n))
+    return <tuple>owned(tuple_from(args, n))
 
 
 cdef dict keywords(PyObject **values, PyObject *names):

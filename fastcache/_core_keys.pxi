@@ -22,6 +22,7 @@ cdef class CallBinder:
     cdef bint typed
     cdef tuple vary
     cdef object prefix
+    cdef bint plain
 
     def __cinit__(self, parameters, *, bind, ignored, vary, prefix, typed):
         positional = [p for p in parameters if p[1] in (0, 1)]
@@ -45,6 +46,9 @@ cdef class CallBinder:
         self.vary = tuple(vary)
         self.prefix = prefix
         self.typed = typed
+        # nothing is added or left out, so a call with all arguments in place is its own key
+        self.plain = bind and not ignored and not vary and prefix is None and not typed and \
+            not self.takes_more and len(single) == self.npositional
 
     def __call__(self, /, *args, **kwargs):
         """The key, a CallKey."""
@@ -52,8 +56,11 @@ cdef class CallBinder:
 
 
 cdef object bound_key(CallBinder self, tuple args, dict kwargs):
-    cdef list items = [], types = []
+    cdef list items = [], types
     cdef object variable
+    if self.plain and not kwargs and len(args) == self.npositional:
+        return as_callkey(list(args))       # bound as it came
+    types = []
     if self.prefix is not None:
         items.append(self.prefix)
     if not (bind_into(self, args, kwargs, items, types) if self.bind else

@@ -19,6 +19,8 @@ cdef extern from *:
     static FC_ALWAYS_INLINE int FC_CORE(mix_quickly)(PyObject *, uint64_t *);
     static FC_ALWAYS_INLINE int FC_CORE(probe)(FC_CACHE, PyObject *, uint64_t, uint32_t *);
     static FC_ALWAYS_INLINE int FC_CORE(probe_args)(FC_CACHE, PyObject **, Py_ssize_t, uint64_t, uint32_t *);
+    static FC_ALWAYS_INLINE int FC_CORE(past)(FC_CACHE, int64_t, int64_t);
+    static FC_ALWAYS_INLINE int FC_CORE(lapsed)(FC_CACHE, uint32_t, int64_t);
     static FC_ALWAYS_INLINE int FC_CORE(take_hit)(FC_CACHE, uint32_t, int64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(look_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(put_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject *, int, uint64_t const *);
@@ -106,6 +108,7 @@ cdef extern from *:
     #define raw_child_of(function, instance) ((PyObject *)FC_CORE(child_of)((FC_CACHED)(function), instance))
     #define raw_is_of(child, parent, instance) \\
         FC_CORE(is_of)((FC_FUNCTION)(child), (FC_FUNCTION)(parent), instance)
+    #define raw_slot(f) (((FC_CACHED)(f))->slot)
     #define raw_copied(function, value) FC_CORE(copied)((FC_FUNCTION)(function), value)
     #define raw_keyed(function, args, nargsf, names) FC_CORE(keyed)((FC_FUNCTION)(function), args, nargsf, names)
     #define raw_packed(function, args, nargsf, names) FC_CORE(packed)((FC_FUNCTION)(function), args, nargsf, names)
@@ -146,6 +149,7 @@ cdef extern from *:
     vectorcallfunc raw_inner(PyObject*) noexcept
     PyObject* raw_child_of(PyObject*, PyObject*) noexcept
     bint raw_is_of(PyObject*, PyObject*, PyObject*) noexcept
+    PyObject* raw_slot(PyObject*) noexcept
     PyObject* raw_copied(PyObject*, PyObject*) noexcept
     PyObject* raw_keyed(PyObject*, PyObject**, size_t, PyObject*) noexcept
     PyObject* raw_packed(PyObject*, PyObject**, size_t, PyObject*) noexcept

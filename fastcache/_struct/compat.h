@@ -484,6 +484,17 @@ static inline int fc_type_has_dict(PyObject *o) {
     return 0;
 #endif
 }
+/* What an instance's __dict__ has under an interned str; borrowed, NULL with no exception if nothing. */
+static inline PyObject *fc_instance_item(PyObject *o, PyObject *name) {
+    PyObject **dict = _PyObject_GetDictPtr(o);
+    PyObject *item;
+    if (dict == NULL || *dict == NULL)
+        return NULL;
+    item = _PyDict_GetItem_KnownHash(*dict, name, ((PyASCIIObject *)name)->hash);
+    if (item == NULL && PyErr_Occurred())
+        PyErr_Clear();
+    return item;
+}
 /* Borrowed, and only to be compared. */
 static inline PyObject *fc_weak_target(PyObject *reference) {
     return ((PyWeakReference *)reference)->wr_object;
