@@ -441,8 +441,9 @@ class CallBinder:
         vary: Iterable[Any],
         prefix: str | None,
         typed: bool,
+        method: bool = False,
     ) -> Self: ...
-    def __call__(self, /, *args: Any, **kwargs: Any) -> CallKey: ...
+    def __call__(self, /, *args: Any, **kwargs: Any) -> _CallKey: ...
 
 @final
 class Flight:

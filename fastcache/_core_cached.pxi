@@ -244,7 +244,9 @@ cdef class BoundCached:
 cdef int set_binder(Cached self, object binder) except -1:
     self.binder = binder
     self.binder_is_ours = type(binder) is CallBinder
-    if binder is not None:
+    if self.binder_is_ours and (<CallBinder>binder).plain:
+        self.inner = <vectorcallfunc><void*>call_bindable
+    elif binder is not None:
         self.inner = <vectorcallfunc><void*>call_keyed
     else:
         self.inner = <vectorcallfunc><void*>(call_shaped if self.typed else call)
@@ -290,6 +292,13 @@ cdef PyObject* call_copied(PyObject *function, PyObject **args, size_t nargsf, P
 
 
 cdef PyObject* call_keyed(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) noexcept:
+    return raw_keyed(function, args, nargsf, names)
+
+
+cdef PyObject* call_bindable(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) noexcept:
+    """call_keyed, for keys that are those of calls with all arguments in place."""
+    if likely(names == NULL) and vectorcall_nargs(nargsf) == raw_plain_count(function):
+        return call(function, args, nargsf, NULL)
     return raw_keyed(function, args, nargsf, names)
 
 

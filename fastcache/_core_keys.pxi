@@ -7,7 +7,8 @@ cdef class CallBinder:
 
     parameters: (name, kind, whether it has a default, default) for each, kind as in inspect.Parameter. bind: arguments count
     by parameter, defaults filled in. ignored: names of parameters that do not count. vary: ContextVars
-    whose values count. prefix: the first item, or None. Costs O(parameters + arguments)."""
+    whose values count. prefix: the first item, or None. method: the first parameter is the instance, and
+    ignored. Costs O(parameters + arguments)."""
     cdef tuple names            # of parameters that take one argument each, positional ones first
     cdef tuple defaults         # aligned; ABSENT: none
     cdef tuple counted          # aligned: whether it is part of the key
@@ -22,9 +23,11 @@ cdef class CallBinder:
     cdef bint typed
     cdef tuple vary
     cdef object prefix
-    cdef bint plain
+    cdef bint plain             # see __cinit__
+    cdef Py_ssize_t plain_count
 
-    def __cinit__(self, parameters, *, bind, ignored, vary, prefix, typed):
+    def __cinit__(self, parameters, *, bind, ignored, vary, prefix, typed, method=False):
+        self.ignored = frozenset(ignored)
         positional = [p for p in parameters if p[1] in (0, 1)]
         single = positional + [p for p in parameters if p[1] == 3]
         self.npositional = len(positional)
@@ -42,13 +45,15 @@ cdef class CallBinder:
                 self.takes_names = True
                 self.names_count = name not in ignored
         self.bind = bind
-        self.ignored = frozenset(ignored)
         self.vary = tuple(vary)
         self.prefix = prefix
         self.typed = typed
-        # nothing is added or left out, so a call with all arguments in place is its own key
-        self.plain = bind and not ignored and not vary and prefix is None and not typed and \
-            not self.takes_more and len(single) == self.npositional
+        # A call with all its arguments in place is its own key, so it need not be bound. The instance of a
+        # method, which is ignored, is not among the arguments then.
+        self.plain = bind and not vary and prefix is None and not typed and \
+            not self.takes_more and not self.takes_names and len(single) == self.npositional and \
+            self.ignored <= {p[0] for p in single[:method]}
+        self.plain_count = len(single) - (1 if method and single else 0)
 
     def __call__(self, /, *args, **kwargs):
         """The key, a CallKey."""
@@ -58,8 +63,6 @@ cdef class CallBinder:
 cdef object bound_key(CallBinder self, tuple args, dict kwargs):
     cdef list items = [], types
     cdef object variable
-    if self.plain and not kwargs and len(args) == self.npositional:
-        return as_callkey(list(args))       # bound as it came
     types = []
     if self.prefix is not None:
         items.append(self.prefix)
@@ -71,6 +74,8 @@ cdef object bound_key(CallBinder self, tuple args, dict kwargs):
         items.append(variable.get(ABSENT))
     if self.typed:
         items.extend(types)
+    if self.plain and len(items) == 1 and type(items[0]) in (int, str):
+        return items[0]                     # as of the same call with its arguments in place
     return as_callkey(items)
 
 

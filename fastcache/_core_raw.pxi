@@ -109,6 +109,7 @@ cdef extern from *:
     #define raw_is_of(child, parent, instance) \\
         FC_CORE(is_of)((FC_FUNCTION)(child), (FC_FUNCTION)(parent), instance)
     #define raw_slot(f) (((FC_CACHED)(f))->slot)
+    #define raw_plain_count(f) (((struct __pyx_obj_9fastcache_5_core_CallBinder *)((FC_CACHED)(f))->binder)->plain_count)
     #define raw_copied(function, value) FC_CORE(copied)((FC_FUNCTION)(function), value)
     #define raw_keyed(function, args, nargsf, names) FC_CORE(keyed)((FC_FUNCTION)(function), args, nargsf, names)
     #define raw_packed(function, args, nargsf, names) FC_CORE(packed)((FC_FUNCTION)(function), args, nargsf, names)
@@ -150,6 +151,7 @@ cdef extern from *:
     PyObject* raw_child_of(PyObject*, PyObject*) noexcept
     bint raw_is_of(PyObject*, PyObject*, PyObject*) noexcept
     PyObject* raw_slot(PyObject*) noexcept
+    Py_ssize_t raw_plain_count(PyObject*) noexcept
     PyObject* raw_copied(PyObject*, PyObject*) noexcept
     PyObject* raw_keyed(PyObject*, PyObject**, size_t, PyObject*) noexcept
     PyObject* raw_packed(PyObject*, PyObject**, size_t, PyObject*) noexcept

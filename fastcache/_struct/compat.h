@@ -198,9 +198,15 @@ static FC_ALWAYS_INLINE int fc_same_at_once(PyObject *a, PyObject *b) {
     return t == &PyUnicode_Type && fc_ascii_eq(a, b);
 }
 
+/* A tuple of its own type, made below; it compares as a tuple. */
+static PyTypeObject *fc_callkey_type;
+static inline int fc_callkey_or_tuple(PyObject *o) {
+    return Py_TYPE(o) == fc_callkey_type || PyTuple_CheckExact(o);
+}
+
 static FC_NOINLINE int fc_same(PyObject *a, PyObject *b) {
     int r = fc_same_exact(a, b);
-    if (fc_unlikely(r < 0) && PyTuple_CheckExact(a) && PyTuple_CheckExact(b)) {
+    if (fc_unlikely(r < 0) && fc_callkey_or_tuple(a) && fc_callkey_or_tuple(b)) {
         Py_ssize_t i, n = PyTuple_GET_SIZE(a);
         if (n != PyTuple_GET_SIZE(b))
             return 0;
@@ -542,7 +548,6 @@ static objobjargproc fc_patch_ass_subscript(PyObject *type, objobjargproc put) {
 }
 
 /* ---- CallKey: a tuple of its own type, so that a listing shows what was called ------------- */
-static PyTypeObject *fc_callkey_type;
 static PyObject *(*fc_callkey_repr_fn)(PyObject *);
 
 static void fc_callkey_dealloc(PyObject *o) {
@@ -585,9 +590,6 @@ static PyObject *fc_make_callkey_type(PyObject *(*repr)(PyObject *)) {
 }
 static inline PyObject *fc_callkey_new(Py_ssize_t n) {
     return fc_callkey_type->tp_alloc(fc_callkey_type, n);
-}
-static inline int fc_callkey_or_tuple(PyObject *o) {
-    return Py_TYPE(o) == fc_callkey_type || PyTuple_CheckExact(o);
 }
 static inline PyObject **fc_tuple_items(PyObject *t) { return ((PyTupleObject *)t)->ob_item; }
 static inline void fc_tuple_set(PyObject *t, Py_ssize_t i, PyObject *item) {

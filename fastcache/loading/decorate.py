@@ -119,6 +119,20 @@ def cached(fn: Any = None, /, **options: Any) -> Any:
     return _decorate(fn, options)
 
 
+def _signature() -> inspect.Signature:
+    """That of `cached`, each option with its default, for help()."""
+    defaults = dict(
+        maxsize=128, policy="lru", jitter=0.0, clock=None, max_batch=1000, max_wait=0.002
+    )
+    given = inspect.signature(Options).parameters.values()
+    shown = [p.replace(annotation=p.empty, default=defaults.get(p.name, p.default)) for p in given]
+    first = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_ONLY, default=None)
+    return inspect.Signature([first, *shown])
+
+
+cached.__dict__["__signature__"] = _signature()
+
+
 def _decorate(function: Any, options: dict[str, Any]) -> Any:
     # the wrappers of the standard library go outside, whatever the order
     if isinstance(function, (classmethod, staticmethod)):
@@ -276,7 +290,8 @@ def _binder(function: Any, prefix: str | None, options: Options, *, method: bool
         return None
     parameters = _parameters(function) if options.ignore or options.bind or method else []
     ignored = _ignored(options.ignore, parameters)
-    if method and parameters and parameters[0].kind in _POSITIONAL:
+    method = method and bool(parameters) and parameters[0].kind in _POSITIONAL
+    if method:
         ignored.add(parameters[0].name)
     return CallBinder(
         [(p.name, int(p.kind), p.default is not p.empty, p.default) for p in parameters],
@@ -285,6 +300,7 @@ def _binder(function: Any, prefix: str | None, options: Options, *, method: bool
         vary=options.vary,
         prefix=prefix,
         typed=options.typed,
+        method=method,
     )
 
 
