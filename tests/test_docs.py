@@ -3,6 +3,7 @@
 The Python blocks of a page are one program: they run in order, in one namespace.
 """
 
+import inspect
 import re
 import shlex
 import warnings
@@ -106,6 +107,15 @@ def test_each_option_of_cached_is_on_its_page() -> None:
         pytest.skip("the pages are not all here")
     words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
     assert len(Options.names) > 20
+    assert words >= Options.names
+
+
+def test_help_of_cached_names_each_option_with_its_default() -> None:
+    signature = inspect.signature(fastcache.cached)
+    assert set(signature.parameters) == {"fn", *Options.names}
+    assert ... not in {parameter.default for parameter in signature.parameters.values()}
+    assert signature.parameters["maxsize"].default == 128
+    words = set(re.findall(r"\w+", fastcache.cached.__doc__ or ""))
     assert words >= Options.names
 
 

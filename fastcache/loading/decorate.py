@@ -121,9 +121,14 @@ def cached(fn: Any = None, /, **options: Any) -> Any:
 
 def _signature() -> inspect.Signature:
     """That of `cached`, each option with its default, for help()."""
-    defaults = dict(
-        maxsize=128, policy="lru", jitter=0.0, clock=None, max_batch=1000, max_wait=0.002
-    )
+    defaults = {
+        "maxsize": 128,
+        "policy": "lru",
+        "jitter": 0.0,
+        "clock": None,
+        "max_batch": 1000,
+        "max_wait": 0.002,
+    }
     given = inspect.signature(Options).parameters.values()
     shown = [p.replace(annotation=p.empty, default=defaults.get(p.name, p.default)) for p in given]
     first = inspect.Parameter("fn", inspect.Parameter.POSITIONAL_ONLY, default=None)
