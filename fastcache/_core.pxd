@@ -57,7 +57,7 @@ cdef class Cache:
     cdef int64_t total          # weight
     cdef int64_t bound          # its limit
     cdef uint32_t flags
-    cdef bint quick             # no flags, and lru
+    cdef uint32_t quick         # no flags, and lru
     cdef uint32_t loading       # loads under way, each of which a removal has to fence
     cdef fc_mutex mutex
     cdef bint unbounded         # maxsize is None; `bound` is INT64_MAX
@@ -65,7 +65,7 @@ cdef class Cache:
     cdef char gc_keys           # some key (value) ever stored was of a type that it follows
     cdef char gc_values
     cdef char ready             # __init__ has run
-    cdef char clock_kind
+    cdef uint32_t clock_kind
     cdef int64_t default_ttl    # ns
     cdef int64_t default_tti
     cdef double jitter

@@ -6,7 +6,8 @@ eviction order (policy), expiry (wheel) and tags. This file ties them together i
 and `_core_loads.pxi` the loads, `_core_views.pxi` iteration, views and records.
 
 The lock. Under the GIL an edit is atomic because it calls nothing that could run Python code;
-without the GIL `self.mutex` is held. `lock`/`unlock` mark the same stretches in both.
+without the GIL `self.mutex` is held. `lock`/`unlock` mark the same stretches in both. What is read
+without it is read by `glance`, and written by `show`: a late value does no harm there.
 
 Where user code can run (the ledger; nothing else may call out)
  1. `__hash__`: in mix_key, before the lock.
@@ -85,6 +86,12 @@ except ImportError:         # Windows: no fork
 cdef extern from "compat.h":
     void mutex_lock "fc_mutex_lock"(fc_mutex*) noexcept
     void mutex_unlock "fc_mutex_unlock"(fc_mutex*) noexcept
+    void mutex_forked "fc_mutex_forked"() noexcept
+    uint32_t glance "fc_glance"(const uint32_t*) noexcept
+    void show "fc_show"(uint32_t*, uint32_t) noexcept
+    uint64_t glance_64 "fc_glance_64"(const uint64_t*) noexcept
+    void show_64 "fc_show_64"(uint64_t*, uint64_t) noexcept
+    const bint FREE_THREADED "FC_FREE_THREADED"
     int64_t clock_precise "fc_clock_precise"() noexcept
     int64_t clock_coarse "fc_clock_coarse"() noexcept
     bint long_compact "fc_long_compact"(PyObject*, int64_t*) noexcept
@@ -264,12 +271,11 @@ cdef uint64_t jitter_state = <uint64_t>clock_precise() | 1
 
 cdef double jitter_draw() noexcept:
     """Uniform in [0, 1): xorshift64* (Vigna 2016). For spreading, not for secrets."""
-    global jitter_state
-    cdef uint64_t x = jitter_state
+    cdef uint64_t x = glance_64(&jitter_state)      # two threads may draw the same
     x ^= x >> 12
     x ^= x << 25
     x ^= x >> 27
-    jitter_state = x
+    show_64(&jitter_state, x)
     return <double>((x * 0x2545F4914F6CDD1DULL) >> 11) / 9007199254740992.0
 
 
@@ -322,14 +328,15 @@ cdef int64_t user_time(object clock) except? -1:
 
 cdef int64_t exact_time_of(Cache self) except? -1:
     """time_of, for what a user gets to see."""
-    return clock_precise() if self.clock_kind == CLOCK_COARSE else time_of(self)
+    return clock_precise() if glance(&self.clock_kind) == CLOCK_COARSE else time_of(self)
 
 
 cdef inline int64_t time_of(Cache self) except? -1:
     """Now, in ns on the cache's clock; by the coarse one a little less. A user's clock runs here."""
-    if likely(self.clock_kind == CLOCK_COARSE):
+    cdef uint32_t kind = glance(&self.clock_kind)
+    if likely(kind == CLOCK_COARSE):
         return clock_coarse()
-    if self.clock_kind == CLOCK_PRECISE:
+    if kind == CLOCK_PRECISE:
         return clock_precise()
     return user_time(self.clock)
 
@@ -337,26 +344,29 @@ cdef inline int64_t time_of(Cache self) except? -1:
 cdef inline int64_t time_if_any(Cache self) except? -1:
     """Now, or UNKNOWN where no entry can expire: at that time nothing is dead, even if another
     call makes one that can before this one has found its key."""
-    return time_of(self) if unlikely(self.flags & TIMED) else UNKNOWN
+    return time_of(self) if unlikely(glance(&self.flags) & TIMED) else UNKNOWN
 
 
-cdef inline void set_quick(Cache self) noexcept:
-    """Whether hit_at_once will do: after every change of flags."""
-    self.quick = self.flags == 0 and self.order.kind == LRU
+cdef inline void flags_on(Cache self, uint32_t flags) noexcept:
+    """Locked. Every change of flags: whether hit_at_once will do follows from them."""
+    show(&self.flags, self.flags | flags)
+    show(&self.quick, self.flags == 0 and self.order.kind == LRU)
 
 
 cdef int time_on(Cache self, int64_t ttl) except -1:
     """Entries may have deadlines from now on."""
+    lock(self)
     if self.wheel == NULL:
         self.wheel = <Wheel*>mem_alloc(&self.own_bytes, sizeof(Wheel))
         if self.wheel == NULL:
+            unlock(self)
             raise MemoryError
         wheel_init(self.wheel)
-    self.flags |= HAS_TIME
-    set_quick(self)
+    flags_on(self, HAS_TIME)
     if self.clock_kind == CLOCK_COARSE and ttl < PRECISE_BELOW:
         # the same time line, never behind the coarse one
-        self.clock_kind = CLOCK_PRECISE
+        show(&self.clock_kind, CLOCK_PRECISE)
+    unlock(self)
     return 0
 
 
@@ -420,7 +430,7 @@ cdef int64_t visible_until(Cache self, uint32_t e) noexcept:
 
 
 cdef inline bint chores(Cache self, int64_t now) noexcept:
-    """Whether poll() has something to do."""
+    """Whether poll() has something to do. Locked."""
     return (self.flags & HAS_TIME and now >= self.wheel.due) or \
         (self.flags & HAS_TAGS and self.marks.dead_head)
 
@@ -523,20 +533,35 @@ cdef void settle_with_events(Cache self, Bin *bin) noexcept:
         if r.key == NULL:
             continue            # displaced before there was a listener
         event = tuple_of_3(3, r.key, r.value, <PyObject*>(<object>CAUSES[r.cause]))
-        if event == NULL or (self.events is None and not new_events(self)) or \
-                list_append(<PyObject*>self.events, event) < 0:
-            self.listener_errors += 1
+        if event == NULL or not queue_event(self, event):
+            count_listener_error(self)
             PyErr_WriteUnraisable(self.listener)
         xdecref(event)
 
 
-cdef bint new_events(Cache self) noexcept:
-    cdef PyObject *events = list_new(0)
-    if events == NULL:
-        return False
-    self.events = <list>events
-    decref(events)
-    return True
+cdef bint queue_event(Cache self, PyObject *event) noexcept:
+    """False: no memory, the exception is set."""
+    cdef PyObject *events = NULL
+    cdef bint queued
+    lock(self)
+    if self.events is None:
+        unlock(self)
+        events = list_new(0)
+        if events == NULL:
+            return False
+        lock(self)
+        if self.events is None:
+            self.events = <list>events
+    queued = list_append(<PyObject*>self.events, event) == 0
+    unlock(self)
+    xdecref(events)
+    return queued
+
+
+cdef void count_listener_error(Cache self) noexcept:
+    lock(self)
+    self.listener_errors += 1
+    unlock(self)
 
 
 cdef inline void settle(Cache self, Bin *bin) noexcept:
@@ -544,9 +569,9 @@ cdef inline void settle(Cache self, Bin *bin) noexcept:
     if self.listener is not None and bin.n:
         settle_with_events(self, bin)
     drop_bin(bin)
-    if unlikely(self.flags & HAS_TAGS) and self.marks.unused:
+    if unlikely(glance(&self.flags) & HAS_TAGS):
         forget_tags(self)
-    if unlikely(self.events is not None):
+    if unlikely(self.listener is not None):
         drain(self)
 
 
@@ -572,7 +597,7 @@ cdef void drain(Cache self) noexcept:
             if self.listener is not None:
                 outcome = call_with_tuple(<PyObject*>self.listener, <PyObject*>event, NULL)
                 if outcome == NULL:
-                    self.listener_errors += 1
+                    count_listener_error(self)
                     PyErr_WriteUnraisable(self.listener)
                 xdecref(outcome)
         event = events = None
@@ -616,6 +641,7 @@ cdef int look_closer(Cache self, uint32_t e, int64_t now, PyObject **value) noex
     cdef Detail *d
     cdef Soft *s
     cdef int found = 1
+    cdef bint more
     bin.n = 0
     if e != NIL and self.flags & MORTAL and gone(self, e, now):
         remove(self, e, cause_of_death(self, e, now), &bin)
@@ -640,10 +666,11 @@ cdef int look_closer(Cache self, uint32_t e, int64_t now, PyObject **value) noex
             d = slab_detail(&self.slab, e)
             if d != NULL:
                 d.hits += 1
+    more = chores(self, now)
     unlock(self)
     if bin.n:
         settle(self, &bin)
-    if unlikely(chores(self, now)):
+    if unlikely(more):
         poll(self, now)
     return found if e != NIL else 0
 
@@ -743,7 +770,7 @@ cdef class Cache:
             (HAS_TTI if tti_ns != NEVER else 0) | (HAS_DETAIL if details else 0)
         if ttl_ns != NEVER or tti_ns != NEVER:
             time_on(self, min(ttl_ns, tti_ns))
-        set_quick(self)
+        flags_on(self, 0)
         self.ready = True
         if self.tracked and type(self) is Cache and weigher is None and listener is None and clock is None:
             # all that it holds so far is atomic; put() tracks it again when that ends
@@ -968,7 +995,9 @@ cdef class Cache:
         cdef int64_t now = time_if_any(self)
         while shed(self, now, bound, True):
             pass
+        lock(self)
         self.unbounded = maxsize is None
+        unlock(self)
 
     def get_or_set(self, key, factory, /, *, ttl=..., tti=..., weight=..., tags=()):
         """The value of key; if absent, that of factory(), stored with options as in set.
@@ -993,10 +1022,10 @@ cdef class Cache:
 
     def __len__(self):
         """Entries held; those dead but not yet reclaimed count."""
-        return self.count
+        return held(self)
 
     def __bool__(self):
-        return self.count != 0
+        return held(self) != 0
 
     def __iter__(self):
         """Live keys, in no promised order; RuntimeError when a new key was stored meanwhile."""
@@ -1025,7 +1054,7 @@ cdef class Cache:
     __reversed__ = None
 
     def __repr__(self):
-        parts = [f"maxsize={self.maxsize!r}", f"policy={self.policy!r}", f"len={self.count}"]
+        parts = [f"maxsize={self.maxsize!r}", f"policy={self.policy!r}", f"len={held(self)}"]
         if self.default_ttl != NEVER:
             parts.append(f"ttl={seconds(self.default_ttl):g}")
         if self.default_tti != NEVER:
@@ -1050,10 +1079,7 @@ cdef class Cache:
 
     def stats(self, reset=False):
         """Counts since the cache was made or reset, as a CacheStats. O(1)."""
-        cdef object record = stats_record(self)
-        if reset:
-            stats_reset(self)
-        return record
+        return stats_record(self, reset)
 
     @property
     def nbytes(self):
@@ -1066,17 +1092,31 @@ cdef class Cache:
     @property
     def maxsize(self):
         """The bound on len, or on weight; None: unbounded."""
-        return None if self.unbounded else self.bound
+        cdef int64_t bound
+        cdef bint unbounded
+        lock(self)
+        bound = self.bound
+        unbounded = self.unbounded
+        unlock(self)
+        return None if unbounded else bound
 
     @property
     def weight(self):
         """The sum of the weights of the entries held."""
-        return self.total
+        cdef int64_t total
+        lock(self)
+        total = self.total
+        unlock(self)
+        return total
 
     @property
     def policy(self):
         """The name of the eviction policy."""
-        return POLICY_NAMES[self.order.kind]
+        cdef int kind
+        lock(self)
+        kind = self.order.kind
+        unlock(self)
+        return POLICY_NAMES[kind]
 
     def __reduce__(self):
         """Contents, order and remaining time; statistics and loads under way stay behind."""

@@ -90,7 +90,7 @@ cdef class Cached(CachedFunction):
                              sum([i.currsize for i in infos]))
         if self.prefix is not None:
             return CacheInfo(self.own_hits, self.own_misses, self.cache.maxsize, len(keys_under(self.cache, self.prefix)))
-        return CacheInfo(self.cache.hits, self.cache.misses, self.cache.maxsize, self.cache.count)
+        return info_of(self.cache)
 
     def cache_clear(self):
         """Forget all results and counts: of a method, those of all instances; in a shared cache, only
@@ -103,7 +103,7 @@ cdef class Cached(CachedFunction):
             self.own_hits = self.own_misses = 0
         else:
             self.cache.clear()
-            stats_reset(self.cache)
+            counts(self.cache, True)
 
     def cache_key(self, /, *args, **kwargs):
         """The key under which this call is kept in `.cache`."""
@@ -538,11 +538,7 @@ cdef bint is_under(object key, object prefix) except -1:
 
 
 cdef int fence_under(Cache cache, object prefix) except -1:
-    cdef list running = []
-    if cache.flights is not None:
-        for flights in list(cache.flights.values()):
-            running.extend(flights)
-    for flight in running:
+    for flight in all_flights(cache):
         if is_under((<Flight>flight).key, prefix):
             lock(cache)
             (<Flight>flight).fenced = True

@@ -223,16 +223,16 @@ cdef PyObject* call_of_args(CachedFunction self, Cache cache, PyObject **args, s
             return NULL
         return call_of_own_key(self, args, nargsf, hash)
     hash = mix(<uint64_t>tuple_hash_end(acc, n))
+    lock(cache)
     if likely(quick_time(cache, &now)):
-        lock(cache)
         r = probe_args(cache, args, n, hash, &e)
         if likely(r == HIT):
             r = take_hit(cache, e, now, &value)
         elif r == MISS:
             cache.misses += 1
-        unlock(cache)
-        if likely(r == HIT):
-            return value
+    unlock(cache)
+    if likely(r == HIT):
+        return value
     return call_of_args_further(self, args, nargsf, hash, r)
 
 
@@ -278,6 +278,14 @@ cdef inline int probe_args(Cache self, PyObject **args, Py_ssize_t n, uint64_t h
         i = (i + 1) & s.mask
 
 
+cdef inline bint keeps_nothing(Cache self) noexcept:
+    cdef bint nothing
+    lock(self)
+    nothing = self.bound == 0
+    unlock(self)
+    return nothing
+
+
 cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf,
                              PyObject *names) noexcept:
     """A call with keywords or types in its key, or of a function that keeps nothing."""
@@ -285,8 +293,8 @@ cdef PyObject* call_of_shape(CachedFunction self, PyObject **args, size_t nargsf
     cdef uint64_t hash
     cdef PyObject *value
     cdef int r
-    if unlikely(self.cache.bound == 0 and not self.planned):     # arguments are not even hashed
-        self.cache.misses += 1
+    if unlikely(keeps_nothing(self.cache)) and not self.planned:    # arguments are not even hashed
+        count_miss(self.cache)
         return vectorcall(<PyObject*>self.function, args, nargsf, names)
     c.args = args
     c.nargs = vectorcall_nargs(nargsf)
@@ -322,8 +330,7 @@ cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args,
     cdef Cache cache = self.cache
     cdef PyObject *value
     cdef uint64_t since
-    # As functools does: the first to store wins in a bounded cache, the last in an unbounded.
-    cdef int mode = SET if cache.unbounded else ADD
+    cdef int mode
     if unlikely(self.planned):
         return raw_call_planned(self, c, args, nargsf, names, key, hash)
     if c != NULL:
@@ -332,13 +339,19 @@ cdef PyObject* call_through(CachedFunction self, const Call *c, PyObject **args,
             return NULL
     else:
         incref(key)
+    lock(cache)
     since = load_begins(cache)
+    # As functools does: the first to store wins in a bounded cache, the last in an unbounded.
+    mode = SET if cache.unbounded else ADD
+    unlock(cache)
     value = vectorcall(<PyObject*>self.function, args, nargsf, names)
     if value != NULL and put_quickly(cache, key, hash, value, mode, &since) == UNSURE:
         if raw_put_loaded(<PyObject*>cache, key, hash, value, since, mode) < 0:
             decref(value)
             value = NULL
+    lock(cache)
     load_ends(cache)
+    unlock(cache)
     decref(key)
     return value
 
@@ -372,12 +385,12 @@ cdef class CachedFunction:
 
     def cache_info(self):
         """Hits, misses, maxsize and currsize, as a CacheInfo."""
-        return CacheInfo(self.cache.hits, self.cache.misses, self.cache.maxsize, self.cache.count)
+        return info_of(self.cache)
 
     def cache_clear(self):
         """Forget all results and counts. A call under way is stored all the same."""
         wipe(self.cache)
-        stats_reset(self.cache)
+        counts(self.cache, True)
 
     def cache_parameters(self):
         """A new dict of the decorator's maxsize and typed."""
@@ -419,6 +432,11 @@ cdef class CachedFunction:
     def __repr__(self):
         name = getattr(self, "__qualname__", None) or repr(self.function)
         return f"<{type(self).__module__}.{type(self).__name__} {name}>"
+
+
+cdef object info_of(Cache cache):
+    cdef Counts c = counts(cache, False)
+    return CacheInfo(c.hits, c.misses, cache.maxsize, c.count)
 
 
 cdef object key_of_call(CachedFunction self, tuple args, dict kwargs):

@@ -54,7 +54,7 @@ cdef inline int probe(Cache self, PyObject *key, uint64_t hash, uint32_t *found)
 
 
 cdef inline bint quick_time(Cache self, int64_t *now) noexcept:
-    """Whether look_quickly may serve this cache now; *now is the time, where it matters."""
+    """Whether look_quickly may serve this cache now; *now is the time, where it matters. Locked."""
     if likely(not self.flags):
         return True
     if self.flags & ~<uint32_t>HAS_SOFT != HAS_TIME or self.clock_kind != CLOCK_COARSE:
@@ -93,14 +93,21 @@ cdef inline int take_hit(Cache self, uint32_t e, int64_t now, PyObject **value) 
     return HIT
 
 
+cdef inline void count_miss(Cache self) noexcept:
+    lock(self)
+    self.misses += 1
+    unlock(self)
+
+
 cdef inline int look_quickly(Cache self, PyObject *key, uint64_t hash, PyObject **value) noexcept:
     """HIT with a new reference in *value, or MISS, counted; or UNSURE."""
     cdef int64_t now = 0
     cdef uint32_t e = NIL
     cdef int r
-    if unlikely(not quick_time(self, &now)):
-        return UNSURE
     lock(self)
+    if unlikely(not quick_time(self, &now)):
+        unlock(self)
+        return UNSURE
     r = probe(self, key, hash, &e)
     if likely(r == HIT):
         r = take_hit(self, e, now, value)
@@ -119,12 +126,13 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
     cdef int64_t now = 0
     cdef Entry *p
     cdef int r
+    lock(self)
     # before the wheel is due nothing is dead, so the policy's victim is the right one
     if self.listener is not None or unlikely(self.bound == 0) or unlikely(not quick_time(self, &now)) or \
             self.jitter != 0.0 or unlikely(self.flags & HAS_SOFT) or \
             unlikely(self.loading != 0 if since == NULL else self.fenced_at != since[0]):
+        unlock(self)
         return UNSURE
-    lock(self)
     r = probe(self, key, hash, &e)
     if r == HIT:
         if mode == ADD:

@@ -6,12 +6,13 @@
 # value is stored, or not: a weigher or a clock may run in between.
 
 cdef inline uint64_t load_begins(Cache self) noexcept:
-    """From here on what is changed is remembered; fences from the returned one on count."""
+    """From here on what is changed is remembered; fences from the returned one on count. Locked."""
     self.loading += 1
     return self.fenced_at
 
 
 cdef inline void load_ends(Cache self) noexcept:
+    """Locked."""
     if self.loading:            # a forked child has started anew
         self.loading -= 1
 
@@ -91,7 +92,7 @@ cdef fc_mutex graph_mutex   # over _led and _waits; no user code under it
 def _after_fork_in_child():
     global generation
     generation += 1
-    memset(&graph_mutex, 0, sizeof(graph_mutex))
+    mutex_forked()
     _led.clear()
     _waits.clear()
 
@@ -120,7 +121,7 @@ cdef class Flight:
     cdef unsigned long leader   # its thread
     cdef readonly object loop   # its event loop, if a task leads
     cdef public object task     # ... that task, if it ends with the last who waits
-    cdef int state
+    cdef uint32_t state
     cdef bint fenced
     cdef bint detached          # nobody finds it any more, but for fences
     cdef bint ended
@@ -138,21 +139,21 @@ cdef class Flight:
 
     @property
     def landed(self):
-        return self.state == LANDED
+        return glance(&self.state) == LANDED
 
     @property
     def failed(self):
-        return self.state == FAILED
+        return glance(&self.state) == FAILED
 
     @property
     def running(self):
-        return self.state == RUNNING
+        return glance(&self.state) == RUNNING
 
     # ---- the leader --------------------------------------------------------------------------
 
     def hand_over(self):
         """Another thread, not known yet, will lead."""
-        self.leader = 0
+        set_leader(self, 0)
 
     def enter(self):
         """Before the function is called, in the thread or task that calls it: loads from within know
@@ -168,27 +169,29 @@ cdef class Flight:
         `extra` seconds more, its loader told of hits `lead` seconds before the end. tags: those
         that come with the value. given: what followers get, if not the value that is stored."""
         cdef Options o
-        if self.state != RUNNING:
+        if glance(&self.state) != RUNNING:
             return              # given up for dead, so that others may have loaded what is newer
         defaults(self.cache, &o)
         try:
             if tags is not None:
                 hold_tags(self.cache, &o, tags)
                 if self.invalidated is not None and not self.invalidated.isdisjoint(tags):
+                    lock(self.cache)
                     self.fenced = True
+                    unlock(self.cache)
             o.soft = extra > 0 or lead > 0
             o.failure = False
             o.extra = duration(extra, "extra")
             o.lead = duration(lead, "lead")
             store_loaded(self, &o, value, ttl, tti, UNSET)
             self.value = value if given is UNSET else given
-            self.state = LANDED
+            show(&self.state, LANDED)
         except Exception as error:
             self.error = error
-            self.state = FAILED
+            show(&self.state, FAILED)
             raise
         except BaseException:
-            self.state = ABANDONED
+            show(&self.state, ABANDONED)
             raise
         finally:
             drop_tags(self.cache, &o)
@@ -198,7 +201,7 @@ cdef class Flight:
         """End with an exception. kept, if not None, is stored for ttl seconds, seen by its loader
         alone."""
         cdef Options o
-        if self.state != RUNNING:
+        if glance(&self.state) != RUNNING:
             return
         defaults(self.cache, &o)
         try:
@@ -208,14 +211,12 @@ cdef class Flight:
                 store_loaded(self, &o, kept, ttl, None, 0 if self.cache.weigher is not None else UNSET)
         finally:
             self.error = error
-            self.state = FAILED
+            show(&self.state, FAILED)
             end_flight(self)
 
     def abandon(self):
         """End with nothing: a follower takes over."""
-        if self.state == RUNNING:
-            self.state = ABANDONED
-            end_flight(self)
+        abandon_flight(self)
 
     # ---- the followers -----------------------------------------------------------------------
 
@@ -225,7 +226,7 @@ cdef class Flight:
         cdef object mine, token
         cdef bint circle
         # A task on the leader's own loop may wait for the leading task, nobody else in its thread.
-        if self.state == RUNNING and self.leader == thread_ident() and \
+        if glance(&self.state) == RUNNING and leader_of(self) == thread_ident() and \
                 not (asynchronous and self.loop is not None):
             return None
         mine = ancestors()
@@ -242,13 +243,15 @@ cdef class Flight:
 
     def unfollow(self, token):
         """After waiting; how many others still wait."""
+        cdef Py_ssize_t left
         mutex_lock(&graph_mutex)
         try:
             if _waits.pop(token, None) is not None:
                 self.followers -= 1
+            left = self.followers
         finally:
             mutex_unlock(&graph_mutex)
-        return self.followers
+        return left
 
     def wait(self, seconds=None):
         """Block until it has ended; False after that many seconds. Looks once a second whether its
@@ -257,24 +260,31 @@ cdef class Flight:
 
     def notify(self, callback):
         """Have callback() called when it has ended, in whatever thread; False: it has already."""
-        if self.state != RUNNING:
-            return False
-        if self.callbacks is None:
-            self.callbacks = []
-        self.callbacks.append(callback)
-        if self.state != RUNNING:
-            # it ended between the look and the append, so nobody may call it
-            try:
-                self.callbacks.remove(callback)
-            except ValueError:
-                return True
-            return False
-        return True
+        cdef list first = [callback]
+        cdef bint running
+        lock(self.cache)
+        try:
+            running = not self.ended and self.state == RUNNING
+            if running:
+                if self.callbacks is None:
+                    self.callbacks = first
+                else:
+                    self.callbacks.append(callback)
+        finally:
+            unlock(self.cache)
+        return running
 
     def forget(self, callback):
         """Take back what `notify` was given."""
-        if self.callbacks is not None and callback in self.callbacks:
-            self.callbacks.remove(callback)
+        cdef list callbacks
+        lock(self.cache)
+        callbacks = self.callbacks
+        unlock(self.cache)
+        if callbacks is not None:
+            try:
+                callbacks.remove(callback)
+            except ValueError:
+                pass            # it has been called, or is about to be
 
     def abandon_if_dead(self):
         """End the flight if its thread has died or its event loop no longer runs."""
@@ -288,8 +298,9 @@ cpdef object enter_flights(tuple flights):
     cdef int64_t now
     for flight in flights:
         if flight.loop is None:
-            flight.leader = thread_ident()
-            join(flight.leader, flight)
+            if leader_of(flight) != thread_ident():
+                set_leader(flight, thread_ident())
+            join(thread_ident(), flight)
     token = PyContextVar_Set(_ancestry, ancestry() + flights)
     now = clock_precise()
     for flight in flights:
@@ -304,26 +315,56 @@ cpdef int leave_flights(tuple flights, object token, bint failed) except -1:
     for flight in flights:
         flight.cost = seconds(now - flight.started)
     flight = flights[0]
+    lock(flight.cache)
     flight.cache.loads += 1
     flight.cache.load_time += flight.cost
-    if failed:
-        flight.cache.load_failures += 1
+    flight.cache.load_failures += failed
+    unlock(flight.cache)
     PyContextVar_Reset(_ancestry, token)
     return 0
 
 
+cdef unsigned long leader_of(Flight self) noexcept:
+    cdef unsigned long leader
+    lock(self.cache)
+    leader = self.leader
+    unlock(self.cache)
+    return leader
+
+
+cdef void set_leader(Flight self, unsigned long leader) noexcept:
+    lock(self.cache)
+    self.leader = leader
+    unlock(self.cache)
+
+
 cdef bint abandon_if_dead(Flight self) except -1:
-    if self.state != RUNNING:
+    cdef unsigned long leader
+    if glance(&self.state) != RUNNING:
         return True
     if self.loop is not None:
         if self.loop.is_running():
             return False
-    elif self.leader == 0 or self.leader in _sys._current_frames():
-        return False
+    else:
+        leader = leader_of(self)
+        if leader == 0 or leader in _sys._current_frames():
+            return False
     # its thread died in mid-load, as a daemon's may, or its loop was stopped or closed
-    self.state = ABANDONED
-    end_flight(self)
+    abandon_flight(self)
     return True
+
+
+cdef int abandon_flight(Flight self) except -1:
+    cdef bint mine
+    lock(self.cache)
+    mine = self.state == RUNNING
+    if mine:
+        show(&self.state, ABANDONED)
+        self.fenced = True      # a loop may run again, and then bring a value that no fence has met
+    unlock(self.cache)
+    if mine:
+        end_flight(self)
+    return 0
 
 
 cdef bint wait_flight(Flight self, double seconds) except -1:
@@ -339,7 +380,7 @@ cdef bint wait_flight(Flight self, double seconds) except -1:
             self.landing.release()
             return True
         if left <= 0:
-            return self.state != RUNNING
+            return glance(&self.state) != RUNNING
         if abandon_if_dead(self):
             return True
 
@@ -347,20 +388,22 @@ cdef bint wait_flight(Flight self, double seconds) except -1:
 cdef int end_flight(Flight self) except -1:
     """Nobody finds it any more, and whoever waits for it wakes. Once."""
     cdef list callbacks
+    lock(self.cache)
     if self.ended:
+        unlock(self.cache)
         return 0
     self.ended = True
-    lock(self.cache)
     unregister(self.cache, self)
-    unlock(self.cache)
-    give_back_tags(self)
     if self.generation == generation:
         load_ends(self.cache)
+    callbacks = self.callbacks
+    self.callbacks = None
+    unlock(self.cache)
+    give_back_tags(self)
     if self.loop is None:
-        leave(self.leader, self)
+        leave(leader_of(self), self)
     self.task = None
     self.landing.release()
-    callbacks = self.callbacks
     while callbacks:
         callbacks.pop()()
     return 0
@@ -373,18 +416,22 @@ cdef int take_tags(Flight self, object tags) except -1:
     if type(tags) is tuple and not tags:
         return 0
     hold_tags(self.cache, &o, tags)
+    lock(self.cache)
     self.tags = o.tags
     self.ntags = o.ntags
     self.sequence = o.sequence
+    unlock(self.cache)
     return 0
 
 
 cdef int give_back_tags(Flight self) except -1:
     cdef Options o
+    lock(self.cache)
     o.tags = self.tags
     o.ntags = self.ntags
     self.tags = NULL
     self.ntags = 0
+    unlock(self.cache)
     drop_tags(self.cache, &o)
     return 0
 
@@ -400,11 +447,8 @@ cdef Flight start_flight(Cache self, object key, uint64_t hash, object loop):
     flight.leader = thread_ident()
     flight.loop = loop
     flight.cost = -1.0
-    if not register(self, flight):
-        return None
     flight.generation = generation
-    load_begins(self)
-    return flight
+    return flight if register(self, flight) else None
 
 
 cdef void fence_flights(Cache self, uint64_t hash) noexcept:
@@ -466,15 +510,43 @@ cdef void unregister(Cache self, Flight flight) noexcept:
     decref(number)
 
 
+cdef list flights_under(Cache self, uint64_t hash):
+    """The list itself of the flights under a hash, or None."""
+    cdef object number = hash
+    cdef list flights = None
+    lock(self)
+    try:
+        if self.flights is not None and self.flights_generation == generation:
+            flights = self.flights.get(number)  # borrowed for a moment, so not without the lock
+    finally:
+        unlock(self)
+    return flights
+
+
+cdef list all_flights(Cache self):
+    cdef list flights, running = []
+    lock(self)
+    try:
+        if self.flights is not None:
+            for flights in self.flights.values():
+                running.extend(flights)
+    finally:
+        unlock(self)
+    return running
+
+
 cdef Flight flight_of(Cache self, object key, uint64_t hash):
     """The flight under way for key, or None. Compares keys, so user code may run."""
-    cdef list flights
+    cdef list flights = flights_under(self, hash)
     cdef Flight flight
-    if self.flights is not None and self.flights_generation == generation:
-        flights = self.flights.get(hash)
-        if flights is not None:
-            for flight in list(flights):
-                if compare(<PyObject*>flight.key, <PyObject*>key, Py_EQ) and not (flight.fenced or flight.detached):
+    cdef bint hidden
+    if flights is not None:
+        for flight in list(flights):
+            if compare(<PyObject*>flight.key, <PyObject*>key, Py_EQ):
+                lock(self)
+                hidden = flight.fenced or flight.detached
+                unlock(self)
+                if not hidden:
                     return flight
     return None
 
@@ -490,9 +562,13 @@ cdef object ancestors():
     """Flights that this call descends from: by context, and by thread."""
     cdef list own
     cdef set all = set(ancestry())
-    own = _led.get(thread_ident())
-    if own is not None:
-        all.update(own)
+    mutex_lock(&graph_mutex)
+    try:
+        own = _led.get(thread_ident())
+        if own is not None:
+            all.update(own)
+    finally:
+        mutex_unlock(&graph_mutex)
     return all
 
 
@@ -516,25 +592,40 @@ cdef bint would_circle(object mine, Flight wanted) except -1:
 
 cdef bint register(Cache self, Flight flight) except -1:
     """False: there is another flight with an equal hash whose key nobody compared yet."""
-    cdef list flights
-    cdef Flight other
+    cdef dict table = {}, old = None
+    cdef list own = [], flights
+    cdef object number = flight.hash
     cdef Py_ssize_t n
-    if self.flights_generation != generation:
-        if self.flights_generation != 0:    # of the process that forked this one
-            self.flights = None
-            self.loading = 0
-        self.flights_generation = generation
-    if self.flights is None:
-        self.flights = {}
-    flights = self.flights.get(flight.hash)
-    if flights is None:
-        flights = self.flights[flight.hash] = []
-    n = len(flights)
-    other = flight_of(self, flight.key, flight.hash)
-    if other is not None or self.flights.get(flight.hash) is not flights or len(flights) != n:
+    cdef bint alone = False
+    lock(self)
+    try:
+        if self.flights_generation != generation:
+            if self.flights_generation != 0:    # of the process that forked this one
+                old = self.flights
+                self.flights = None
+                self.loading = 0
+            self.flights_generation = generation
+        if self.flights is None:
+            self.flights = table
+        table = self.flights
+        flights = table.get(number)
+        if flights is None:
+            table[number] = flights = own
+        n = len(flights)
+    finally:
+        unlock(self)
+    old = None
+    if flight_of(self, flight.key, flight.hash) is not None:
         return False
-    flights.append(flight)
-    return True
+    lock(self)
+    try:
+        if self.flights is table and dict_item(table, <PyObject*>number) == <PyObject*>flights and len(flights) == n:
+            flights.append(flight)
+            load_begins(self)       # at once, since a flight that others can find a fence must find too
+            alone = True
+    finally:
+        unlock(self)
+    return alone
 
 
 cdef int join(object me, Flight flight) except -1:

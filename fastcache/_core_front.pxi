@@ -47,9 +47,10 @@ cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, PyObject *
     cdef uint64_t cell
     cdef uint32_t mask, i
     cdef Entry *p
-    if unlikely(not self.quick):
-        return UNSURE
     lock(self)
+    if unlikely(not self.quick):
+        unlock(self)
+        return UNSURE
     s = table_segment(&self.table, <uint32_t>(hash >> 32))
     cells = s.cells
     mask = s.mask
@@ -137,7 +138,7 @@ cdef inline int args_at_once(Cache self, PyObject **args, Py_ssize_t n, PyObject
     cdef Entry *p
     cdef PyObject **items
     cdef Py_ssize_t j, size = n + (2 * nkw + 1 if nkw else 0) + (n + nkw if typed else 0)
-    if unlikely(not self.quick):
+    if unlikely(not glance(&self.quick)):
         return UNSURE
     for j in range(n):
         if unlikely(not hash_at_once(args[j], &h)):
@@ -161,6 +162,9 @@ cdef inline int args_at_once(Cache self, PyObject **args, Py_ssize_t n, PyObject
     mixed = mix(<uint64_t>tuple_hash_end(acc, size))
     hash[0] = mixed
     lock(self)
+    if FREE_THREADED and unlikely(not self.quick):
+        unlock(self)
+        return UNSURE
     s = table_segment(&self.table, <uint32_t>(mixed >> 32))
     cells = s.cells
     mask = s.mask

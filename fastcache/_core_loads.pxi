@@ -43,14 +43,30 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object functio
                 return call_load(function, args, kwargs)
         finally:
             flight.unfollow(token)
-        if flight.state == LANDED:
+        if glance(&flight.state) == LANDED:
             return flight.value
-        if flight.state == FAILED:
-            raise flight.error
+        if glance(&flight.state) == FAILED:
+            raise error_for_follower(flight)
         # abandoned: take over, unless another follower has, or has stored it
         value = peek(self, key, ABSENT)
         if value is not ABSENT:
             return value
+
+
+cdef object error_for_follower(Flight flight):
+    """The error that the leader met. Without the GIL a copy of it, where it can be copied: threads that
+    raise one exception at the same time write its traceback at the same time, and CPython crashes."""
+    cdef object own = None
+    if FREE_THREADED:
+        import copy
+        try:
+            own = copy.copy(flight.error)
+        except Exception:
+            pass                # not made for it
+        if type(own) is type(flight.error) and own is not flight.error:
+            own.__cause__ = flight.error
+            return own
+    return flight.error
 
 
 cdef object lead(Flight flight, object function, tuple args, dict kwargs, object ttl, object tti, object weight,
@@ -64,7 +80,7 @@ cdef object lead(Flight flight, object function, tuple args, dict kwargs, object
         value = peek(flight.cache, flight.key, ABSENT)
         if value is not ABSENT:
             flight.value = value
-            flight.state = LANDED
+            show(&flight.state, LANDED)
             return value
         token = flight.enter()
         try:
@@ -75,14 +91,14 @@ cdef object lead(Flight flight, object function, tuple args, dict kwargs, object
         defaults(flight.cache, &o)
         store_loaded(flight, &o, value, ttl, tti, weight)
         flight.value = value
-        flight.state = LANDED
+        show(&flight.state, LANDED)
         return value
     except Exception as error:
         flight.error = error
-        flight.state = FAILED
+        show(&flight.state, FAILED)
         raise
     except BaseException:
-        flight.state = ABANDONED
+        show(&flight.state, ABANDONED)
         raise
     finally:
         end_flight(flight)
@@ -106,8 +122,9 @@ cdef int store_loaded(Flight flight, Options *o, object value, object ttl, objec
         o.failure = given.failure
         o.extra = given.extra
         o.lead = given.lead
-        flight.cache.flags |= HAS_SOFT
-        set_quick(flight.cache)
+        lock(flight.cache)
+        flags_on(flight.cache, HAS_SOFT)
+        unlock(flight.cache)
     o.cost = flight.cost
     o.load = True
     o.fenced = &flight.fenced
@@ -144,7 +161,7 @@ def board(Cache cache not None, key, /, *, loop=None, tags=(), late=False, again
             value = peek(cache, key, ABSENT)
             if value is not ABSENT:
                 flight.value = value
-                flight.state = LANDED
+                show(&flight.state, LANDED)
                 end_flight(flight)
     except BaseException:
         flight.abandon()
@@ -195,7 +212,9 @@ def postpone(Cache cache not None, key, double wait, /):
 
 def served(Cache cache not None, /):
     """A miss turned out to be a hit, on an entry past its ttl or on a kept error."""
+    lock(cache)
     if cache.misses:
         cache.misses -= 1
     cache.hits += 1
     cache.stale_hits += 1
+    unlock(cache)

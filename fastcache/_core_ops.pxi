@@ -125,7 +125,7 @@ cdef list expire(Cache self, object limit):
     cdef list pairs = []
     if limit is not None:
         left = whole(limit, "limit", "an int or None")
-    if not self.flags & MORTAL:
+    if not glance(&self.flags) & MORTAL:
         return pairs
     now = time_if_any(self)
     while left > 0:
@@ -224,7 +224,7 @@ cdef object increment(Cache self, object key, object delta, object initial):
                 weigh(self, &o, key, new)
             # SET at last, for an __eq__ that says now this, now that
             if put(self, <PyObject*>key, hash, <PyObject*>new, &o, now, ADD if rounds < RESTARTS else SET) or \
-                    self.bound == 0 or o.weight > self.bound or o.ttl == 0 or o.tti == 0:
+                    o.ttl == 0 or o.tti == 0 or not has_room_for(self, o.weight):
                 return new
             continue
         old = <object>slab_entry(&self.slab, e).value
@@ -259,30 +259,40 @@ cdef object increment(Cache self, object key, object delta, object initial):
         return new
 
 
+cdef bint has_room_for(Cache self, int64_t weight) noexcept:
+    cdef bint room
+    lock(self)
+    room = self.bound != 0 and weight <= self.bound
+    unlock(self)
+    return room
+
+
 cdef bint is_number(object x) noexcept:
     return type(x) is int or type(x) is float
 
 
 cdef int invalidate_tags(Cache self, tuple tags) except -1:
-    cdef object tag, number, flight
-    cdef list flights, running = []
-    if self.flights is not None:
-        for flights in self.flights.values():
-            running.extend(flights)
-        for flight in running:
-            if (<Flight>flight).invalidated is not None:
-                # it may or may not get this tag; who comes from now on does not wait for it
-                # But it stays in the list: it may be fenced, or lose another tag.
-                (<Flight>flight).invalidated.update(tags)
-                (<Flight>flight).detached = True
-    if self.tag_records is None:
-        return 0
-    for tag in tags:
-        number = self.tag_records.get(tag)
-        if number is not None:
+    cdef object tag
+    cdef Flight flight
+    cdef PyObject *number
+    cdef list running = all_flights(self)
+    for flight in running:
+        if flight.invalidated is not None:
+            # it may or may not get this tag; who comes from now on does not wait for it
             lock(self)
-            tags_invalidate(self.marks, <uint32_t>number)
-            fence_of_tag(self, running, <uint32_t>number)
+            flight.detached = True      # but still in the list: it may be fenced, or lose another tag
+            try:
+                flight.invalidated.update(tags)
+            finally:
+                unlock(self)
+    for tag in tags:
+        lock(self)
+        try:
+            number = dict_item(self.tag_records, <PyObject*>tag) if self.marks != NULL else NULL
+            if number != NULL:
+                tags_invalidate(self.marks, <uint32_t><object>number)
+                fence_of_tag(self, running, <uint32_t><object>number)
+        finally:
             unlock(self)
     return 0
 
@@ -310,8 +320,8 @@ cdef list get_many(Cache self, object keys, object default):
                     return get_integers(self, &view, default)
             finally:
                 PyBuffer_Release(&view)
-    if type(keys) is not list and type(keys) is not tuple:
-        keys = list(keys)
+    if type(keys) is not tuple and (FREE_THREADED or type(keys) is not list):
+        keys = list(keys)       # nobody else's: items are borrowed from it
     n = PySequence_Fast_GET_SIZE(keys)
     values = [default] * n
     for i in range(n):
@@ -324,7 +334,7 @@ cdef list get_many(Cache self, object keys, object default):
                 list_put(values, i, value)
                 continue
             if r == MISS:
-                self.misses += 1
+                count_miss(self)
                 continue
         key = <object>item
         mix_quickly(item, &hash)
@@ -378,7 +388,7 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
         else:
             v = (<const int8_t*>p)[0] if signed else <int64_t>(<const uint8_t*>p)[0]
         p += step
-        if likely(not above and not self.flags) and look_integer(self, v, &value):
+        if likely(not above) and look_integer(self, v, &value):
             list_put(values, i, value)
             continue
         # absent, or not to be told without the object
@@ -392,13 +402,20 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
 cdef inline bint look_integer(Cache self, int64_t v, PyObject **value) noexcept:
     """look() for an int that is no object, among small exact ints. False: not found there."""
     cdef uint64_t hash = mix(<uint64_t>(v if v != -1 else -2)), cell
-    cdef Segment *s = table_segment(&self.table, <uint32_t>(hash >> 32))
-    cdef uint32_t i = <uint32_t>(hash >> 32) & s.mask
+    cdef Segment *s
+    cdef uint32_t i
     cdef Entry *p
     cdef int64_t w
+    lock(self)
+    if unlikely(self.flags != 0):
+        unlock(self)
+        return False
+    s = table_segment(&self.table, <uint32_t>(hash >> 32))
+    i = <uint32_t>(hash >> 32) & s.mask
     while True:
         cell = s.cells[i]
         if cell == 0:
+            unlock(self)
             return False
         if (cell ^ hash) >> 32 == 0:
             p = slab_entry(&self.slab, <uint32_t>cell)
@@ -407,5 +424,6 @@ cdef inline bint look_integer(Cache self, int64_t v, PyObject **value) noexcept:
                 policy_hit(&self.order, &self.slab, <uint32_t>cell)
                 value[0] = p.value
                 incref(value[0])
+                unlock(self)
                 return True
         i = (i + 1) & s.mask

@@ -102,11 +102,10 @@ cdef int options(Cache self, Options *o, object key, object value, object ttl, o
         hold_tags(self, o, tags)
     if o.ttl != NEVER or o.tti != NEVER:
         time_on(self, min(o.ttl, o.tti))
-    if o.tti != NEVER:
-        self.flags |= HAS_TTI | HAS_EXTRA
-    if o.weight != 1 or o.ntags:
-        self.flags |= HAS_EXTRA
-    set_quick(self)
+    if o.tti != NEVER or o.weight != 1 or o.ntags:
+        lock(self)
+        flags_on(self, HAS_EXTRA | (HAS_TTI if o.tti != NEVER else 0))
+        unlock(self)
     return 0
 
 
@@ -149,44 +148,61 @@ cdef int check_options(object ttl, object tti, object weight) except -1:
 cdef int hold_tags(Cache self, Options *o, object tags) except -1:
     """The records of the tags, made where missing, each with a reference of ours; drop_tags gives
     them back."""
-    cdef object tag, number
+    cdef object tag
     cdef set names = set(tags_given(tags))
+    cdef dict records = {}
+    cdef Tags *marks
     cdef uint32_t r
     if not names:
         return 0
+    lock(self)
     if self.marks == NULL:
-        self.tag_records = {}
-        self.marks = <Tags*>mem_alloc(&self.own_bytes, sizeof(Tags))
-        if self.marks == NULL:
+        marks = <Tags*>mem_alloc(&self.own_bytes, sizeof(Tags))
+        if marks == NULL:
+            unlock(self)
             raise MemoryError
-        tags_init(self.marks)
-    self.flags |= HAS_TAGS | HAS_EXTRA
-    set_quick(self)
+        tags_init(marks)
+        self.tag_records = records
+        self.marks = marks
+    flags_on(self, HAS_TAGS | HAS_EXTRA)
+    unlock(self)
     o.tags = <uint32_t*>PyMem_Malloc(len(names) * sizeof(uint32_t))
     if o.tags == NULL:
         raise MemoryError
     try:
         for tag in names:
-            number = self.tag_records.get(tag)
-            if number is None:
-                if not tags_reserve_record(self.marks):
-                    raise MemoryError
-                r = tags_new_record(self.marks, <PyObject*>tag)
-                try:
-                    self.tag_records[tag] = r
-                except MemoryError:
-                    tags_drop_record(self.marks, r)
-                    raise
-            else:
-                r = number
-            self.marks.records[r].refs += 1
+            lock(self)
+            try:
+                r = tag_record(self, tag)
+                self.marks.records[r].refs += 1
+            finally:
+                unlock(self)
             o.tags[o.ntags] = r
             o.ntags += 1
     except MemoryError:
         drop_tags(self, o)
         raise
+    lock(self)
     o.sequence = self.marks.sequence
+    unlock(self)
     return 0
+
+
+cdef uint32_t tag_record(Cache self, object tag) except 0:
+    """The tag's record, made if need be. Locked; makes no object but an int."""
+    cdef PyObject *number = dict_item(self.tag_records, <PyObject*>tag)
+    cdef uint32_t r
+    if number != NULL:
+        return <uint32_t><object>number
+    if not tags_reserve_record(self.marks):
+        raise MemoryError
+    r = tags_new_record(self.marks, <PyObject*>tag)
+    try:
+        self.tag_records[tag] = r
+    except MemoryError:
+        tags_drop_record(self.marks, r)
+        raise
+    return r
 
 
 cdef void drop_tags(Cache self, Options *o) noexcept:
@@ -204,14 +220,20 @@ cdef void drop_tags(Cache self, Options *o) noexcept:
 
 cdef void forget_tags(Cache self) noexcept:
     """Tags that nothing uses any more leave the dictionary."""
-    cdef uint32_t r
-    cdef object name
+    cdef uint32_t r = 0
+    cdef PyObject *name
     while True:
         lock(self)
-        r = tags_take_unused(self.marks)
-        unlock(self)
+        if self.marks != NULL:
+            r = tags_take_unused(self.marks)
         if r == 0:
+            unlock(self)
             return
-        name = <object>self.marks.records[r].name
-        self.tag_records.pop(name, None)
+        name = self.marks.records[r].name
+        incref(name)
+        if dict_del(self.tag_records, name) < 0:
+            PyErr_Clear()
         tags_drop_record(self.marks, r)
+        unlock(self)
+        decref(name)
+        r = 0

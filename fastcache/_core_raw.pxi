@@ -27,6 +27,7 @@ cdef extern from *:
     static FC_ALWAYS_INLINE void __pyx_f_9fastcache_7_struct_5order_order_to_head(
         struct __pyx_t_9fastcache_7_struct_5order_Order *, struct __pyx_t_9fastcache_7_struct_4slab_Slab const *, uint32_t);
     static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
+    static FC_ALWAYS_INLINE void FC_CORE(count_miss)(FC_CACHE);
     static FC_ALWAYS_INLINE int FC_CORE(mix_at_once)(PyObject *, uint64_t *);
     static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(args_at_once)(
@@ -79,7 +80,7 @@ cdef extern from *:
     #define raw_call_of_shape_missed(function, args, nargsf, names, hash) \\
         FC_CORE(call_of_shape_missed)((FC_FUNCTION)(function), args, nargsf, names, hash)
     #define raw_typed(function) (((FC_FUNCTION)(function))->typed)
-    #define raw_count_miss(cache) (((FC_CACHE)(cache))->misses++)
+    #define raw_count_miss(cache) FC_CORE(count_miss)((FC_CACHE)(cache))
     #define raw_store(function) (((FC_FUNCTION)(function))->store)
     #define raw_call_of_args(function, cache, args, nargsf) \\
         FC_CORE(call_of_args)((FC_FUNCTION)(function), (FC_CACHE)(cache), args, nargsf)

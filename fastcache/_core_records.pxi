@@ -43,14 +43,58 @@ EntryRecord.__name__ = EntryRecord.__qualname__ = "Entry"
 EntryRecord.__module__ = CacheInfo.__module__ = CacheStats.__module__ = "fastcache"
 
 
-cdef object stats_record(Cache self):
-    return CacheStats(self.hits, self.misses, self.loads, self.load_failures, self.load_time,
-                      self.inserted - self.inserted_before, self.removed[EXPLICIT],
-                      self.removed[REPLACED], self.removed[SIZE], self.removed[EXPIRED],
-                      self.fenced, self.listener_errors, self.stale_hits)
+cdef struct Counts:
+    uint64_t hits
+    uint64_t misses
+    uint64_t count
+    uint64_t loads
+    uint64_t load_failures
+    uint64_t inserts
+    uint64_t removed[4]
+    uint64_t fenced
+    uint64_t listener_errors
+    uint64_t stale_hits
+    double load_time
+
+
+cdef Counts counts(Cache self, bint reset) noexcept:
+    """All of one moment."""
+    cdef Counts c
+    lock(self)
+    c.hits = self.hits
+    c.misses = self.misses
+    c.count = self.count
+    c.loads = self.loads
+    c.load_failures = self.load_failures
+    c.inserts = self.inserted - self.inserted_before
+    memcpy(c.removed, self.removed, sizeof(c.removed))
+    c.fenced = self.fenced
+    c.listener_errors = self.listener_errors
+    c.stale_hits = self.stale_hits
+    c.load_time = self.load_time
+    if reset:
+        stats_reset(self)
+    unlock(self)
+    return c
+
+
+cdef inline uint64_t held(Cache self) noexcept:
+    cdef uint64_t n
+    lock(self)
+    n = self.count
+    unlock(self)
+    return n
+
+
+cdef object stats_record(Cache self, bint reset):
+    cdef Counts c = counts(self, reset)
+    return CacheStats(c.hits, c.misses, c.loads, c.load_failures, c.load_time, c.inserts, c.removed[EXPLICIT],
+                      c.removed[REPLACED], c.removed[SIZE], c.removed[EXPIRED], c.fenced, c.listener_errors,
+                      c.stale_hits)
 
 
 cdef void stats_reset(Cache self) noexcept:
+    """Locked."""
     self.hits = self.misses = self.loads = self.load_failures = 0
     self.fenced = self.listener_errors = self.stale_hits = 0
     self.load_time = 0.0
@@ -141,12 +185,14 @@ cdef object entry_record(Cache self, uint32_t e, int64_t now):
 
 
 cdef size_t bytes_of(Cache self):
-    cdef size_t n = type_of(<PyObject*>self).tp_basicsize + self.own_bytes + self.table.nbytes + \
-        self.slab.nbytes + self.order.lfu.nbytes
+    cdef size_t n = type_of(<PyObject*>self).tp_basicsize
+    lock(self)
+    n += self.own_bytes + self.table.nbytes + self.slab.nbytes + self.order.lfu.nbytes
     if self.wheel != NULL:
         n += self.wheel.nbytes
     if self.marks != NULL:
         n += self.marks.nbytes
+    unlock(self)
     return n
 
 
@@ -164,7 +210,7 @@ cdef dict config_of(Cache self):
         "maxsize": self.maxsize, "policy": self.policy,
         "ttl": seconds_or_none(self.default_ttl), "tti": seconds_or_none(self.default_tti),
         "jitter": self.jitter, "weigher": self.weigher, "listener": self.listener,
-        "clock": self.clock, "details": bool(self.flags & HAS_DETAIL), "name": self.name,
+        "clock": self.clock, "details": bool(glance(&self.flags) & HAS_DETAIL), "name": self.name,
     }
 
 

@@ -117,14 +117,15 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
     cdef uint32_t e, loser
     cdef int64_t deadline = NEVER, hard = NEVER, fresh = NEVER, old_weight
     cdef int cause, result
+    cdef bint more
     cdef Entry *p
     bin.n = 0
+    lock(self)
     if unlikely(self.flags & HAS_TIME):
         hard = fresh = lifetime_from(self, now, o.ttl)
         if o.soft and hard != NEVER:
             hard = hard + o.extra if hard <= INT64_MAX - o.extra else NEVER
         deadline = min(hard, later(self, now, o.tti))
-    lock(self)
     while True:
         e = find(self, key, hash)
         if unlikely(self.flags & MORTAL) and e != NIL and dead(self, e, now):
@@ -197,9 +198,10 @@ cdef int put(Cache self, PyObject *key, uint64_t hash, PyObject *value, Options 
         note_objects(self, key, value)
         result = 1
         break
+    more = unlikely(self.flags & MORTAL) and unlikely(chores(self, now))
     unlock(self)
-    if bin.n or self.events is not None:
+    if bin.n:
         settle(self, &bin)
-    if unlikely(self.flags & MORTAL) and unlikely(chores(self, now)):
+    if more:
         poll(self, now)
     return result

@@ -14,7 +14,9 @@ cdef enum:
 cdef _CacheIterator iterate(Cache cache, int kind):
     cdef _CacheIterator it = _CacheIterator.__new__(_CacheIterator)
     it.cache = cache
+    lock(cache)
     it.inserted = cache.inserted
+    unlock(cache)
     it.kind = kind
     return it
 
@@ -32,30 +34,36 @@ cdef class _CacheIterator:
         return self
 
     def __next__(self):
-        cdef Cache c = self.cache
-        cdef int64_t now
-        cdef object key = None, value = None
-        cdef uint32_t e
-        if c is None:
-            raise StopIteration
-        now = time_if_any(c)
-        if c.inserted != self.inserted:
-            raise RuntimeError("a key was added to the cache during iteration")
-        lock(c)
-        e = slab_walk(&c.slab, self.at + 1)
-        while e != NIL and c.flags & MORTAL and dead(c, e, now):
-            e = slab_walk(&c.slab, e + 1)
-        if e != NIL:
-            key = <object>slab_entry(&c.slab, e).key
-            value = <object>slab_entry(&c.slab, e).value
+        with cython.critical_section(self):
+            return next_of(self)
+
+
+cdef object next_of(_CacheIterator self):
+    cdef Cache c = self.cache
+    cdef int64_t now
+    cdef object key = None, value = None
+    cdef uint32_t e
+    if c is None:
+        raise StopIteration
+    now = time_if_any(c)
+    lock(c)
+    if c.inserted != self.inserted:
         unlock(c)
-        if e == NIL:
-            self.cache = None
-            raise StopIteration
-        self.at = e
-        if self.kind == KEYS:
-            return key
-        return value if self.kind == VALUES else (key, value)
+        raise RuntimeError("a key was added to the cache during iteration")
+    e = slab_walk(&c.slab, self.at + 1)
+    while e != NIL and c.flags & MORTAL and dead(c, e, now):
+        e = slab_walk(&c.slab, e + 1)
+    if e != NIL:
+        key = <object>slab_entry(&c.slab, e).key
+        value = <object>slab_entry(&c.slab, e).value
+    unlock(c)
+    if e == NIL:
+        self.cache = None
+        raise StopIteration
+    self.at = e
+    if self.kind == KEYS:
+        return key
+    return value if self.kind == VALUES else (key, value)
 
 
 cdef class _CacheView:
@@ -182,6 +190,7 @@ cdef list walk_order(Cache self, object n, bint hottest):
     cdef int64_t now, left = INT64_MAX
     cdef uint32_t e
     cdef uint64_t version
+    cdef bint same
     cdef list keys
     if n is not None:
         left = whole(n, "n", "an int or None")
@@ -189,8 +198,8 @@ cdef list walk_order(Cache self, object n, bint hottest):
     while True:
         # The list grows outside the lock, where a collection may edit the cache: then again.
         keys = []
-        version = self.table.version
         lock(self)
+        version = self.table.version
         e = policy_hottest(&self.order) if hottest else policy_victim(&self.order)
         while e != NIL and len(keys) < left:
             if not (self.flags & MORTAL and dead(self, e, now)):
@@ -202,6 +211,7 @@ cdef list walk_order(Cache self, object n, bint hottest):
                     break
             e = policy_before(&self.order, &self.slab, e) if hottest else \
                 policy_after(&self.order, &self.slab, e)
+        same = self.table.version == version
         unlock(self)
-        if self.table.version == version:
+        if same:
             return keys

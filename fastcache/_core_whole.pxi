@@ -117,4 +117,4 @@ cdef void drop_marks(Cache self) noexcept:
         tags_free(self.marks)
         mem_free(&self.own_bytes, self.marks, sizeof(Tags))
         self.marks = NULL
-        self.flags &= ~<uint32_t>HAS_TAGS
+        show(&self.flags, self.flags & ~<uint32_t>HAS_TAGS)

@@ -36,15 +36,46 @@ static inline int fc_clz64(uint64_t x) { unsigned long i; _BitScanReverse64(&i, 
 
 /* ---- the lock --------------------------------------------------------------------------
  * Under the GIL the code between two calls into the interpreter is atomic, so the lock is
- * nothing. Without the GIL it is one byte; user code never runs while it is held. */
+ * nothing. Without the GIL it is one byte; user code never runs while it is held, and nothing
+ * waits, so that whenever the interpreter stops all threads (to collect, to fork) nobody is in
+ * the middle of an edit. But a fork may find a lock that was just handed to a thread that the
+ * child does not have; so a lock knows the process it was last used in.
+ *
+ * fc_glance, fc_show: of what is read without the lock, since a late value does no harm. */
 #ifdef Py_GIL_DISABLED
-typedef PyMutex fc_mutex;
-#  define fc_mutex_lock(m) PyMutex_Lock(m)
-#  define fc_mutex_unlock(m) PyMutex_Unlock(m)
+typedef struct { PyMutex mutex; uint32_t process; } fc_mutex;
+static uint32_t fc_process;         /* forks that led here */
+static PyMutex fc_renewal;
+static FC_NOINLINE void fc_mutex_renew(fc_mutex *m) {
+    PyMutex_Lock(&fc_renewal);
+    if (m->process != fc_process) {
+        memset(&m->mutex, 0, sizeof(m->mutex));
+        _Py_atomic_store_uint32_release(&m->process, fc_process);
+    }
+    PyMutex_Unlock(&fc_renewal);
+}
+static inline void fc_mutex_lock(fc_mutex *m) {
+    if (fc_unlikely(_Py_atomic_load_uint32_acquire(&m->process) != fc_process))
+        fc_mutex_renew(m);
+    PyMutex_Lock(&m->mutex);
+}
+static inline void fc_mutex_unlock(fc_mutex *m) { PyMutex_Unlock(&m->mutex); }
+static inline void fc_mutex_forked(void) { fc_process++; memset(&fc_renewal, 0, sizeof(fc_renewal)); }
+static inline uint32_t fc_glance(const uint32_t *p) { return _Py_atomic_load_uint32_acquire(p); }
+static inline void fc_show(uint32_t *p, uint32_t v) { _Py_atomic_store_uint32_release(p, v); }
+static inline uint64_t fc_glance_64(const uint64_t *p) { return _Py_atomic_load_uint64_relaxed(p); }
+static inline void fc_show_64(uint64_t *p, uint64_t v) { _Py_atomic_store_uint64_relaxed(p, v); }
+#  define FC_FREE_THREADED 1
 #else
 typedef char fc_mutex;
-#  define fc_mutex_lock(m) ((void)(m))
-#  define fc_mutex_unlock(m) ((void)(m))
+static inline void fc_mutex_lock(fc_mutex *m) { (void)m; }
+static inline void fc_mutex_unlock(fc_mutex *m) { (void)m; }
+static inline void fc_mutex_forked(void) {}
+static inline uint32_t fc_glance(const uint32_t *p) { return *p; }
+static inline void fc_show(uint32_t *p, uint32_t v) { *p = v; }
+static inline uint64_t fc_glance_64(const uint64_t *p) { return *p; }
+static inline void fc_show_64(uint64_t *p, uint64_t v) { *p = v; }
+#  define FC_FREE_THREADED 0
 #endif
 
 /* ---- clocks, in nanoseconds ------------------------------------------------------------ */
@@ -222,10 +253,19 @@ static FC_NOINLINE int fc_same(PyObject *a, PyObject *b) {
 }
 
 /* ---- hashing ------------------------------------------------------------------------------
- * -1 with an exception set when __hash__ raised. User code runs here for other types. */
+ * fc_str_hash: -1 where it has not been hashed yet. fc_hash: -1 with an exception set when
+ * __hash__ raised; user code runs here for other types. */
+#ifdef Py_GIL_DISABLED
+static inline Py_hash_t fc_str_hash(PyObject *o) {
+    return _Py_atomic_load_ssize_relaxed(&((PyASCIIObject *)o)->hash);
+}
+#else
+static inline Py_hash_t fc_str_hash(PyObject *o) { return ((PyASCIIObject *)o)->hash; }
+#endif
+
 static inline Py_hash_t fc_hash(PyObject *o) {
     if (PyUnicode_CheckExact(o)) {
-        Py_hash_t h = ((PyASCIIObject *)o)->hash;
+        Py_hash_t h = fc_str_hash(o);
         if (fc_likely(h != -1))
             return h;
     }
@@ -236,8 +276,6 @@ static inline Py_hash_t fc_hash(PyObject *o) {
     }
     return PyObject_Hash(o);
 }
-
-static inline Py_hash_t fc_str_hash(PyObject *o) { return ((PyASCIIObject *)o)->hash; }
 
 /* The hash that objects have by default is their address. NULL: this interpreter has another. */
 static hashfunc fc_address_hash;
@@ -263,7 +301,7 @@ static FC_ALWAYS_INLINE int fc_hash_at_once(PyObject *o, Py_hash_t *h) {
         return 1;
     }
     if (t == &PyUnicode_Type) {
-        *h = ((PyASCIIObject *)o)->hash;
+        *h = fc_str_hash(o);
         return *h != -1;
     }
     if (fc_unlikely(t->tp_hash != fc_address_hash))
