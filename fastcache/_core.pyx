@@ -205,6 +205,7 @@ cdef enum:
     REPLACED = 1
     SIZE = 2
     EXPIRED = 3
+    UNTOLD = 4                  # of an entry that no user has ever seen
     # modes of put
     SET = 0
     ADD = 1
@@ -401,6 +402,12 @@ cdef inline bint stale(Cache self, uint32_t e, int64_t now) noexcept:
     return False
 
 
+cdef inline bint is_failure(const Slab *slab, uint32_t e) noexcept:
+    """Whether it is an error, of which only the loader knows."""
+    cdef Soft *s = slab_soft(slab, e)
+    return s != NULL and s.fresh == NEVER_FRESH
+
+
 cdef inline bint dead(Cache self, uint32_t e, int64_t now) noexcept:
     """Whether an entry that is held must not be seen any more."""
     return gone(self, e, now) or stale(self, e, now)
@@ -499,6 +506,8 @@ cdef void remove(Cache self, uint32_t e, int cause, Bin *bin) noexcept:
     r.key = p.key
     r.value = p.value
     r.cause = cause
+    if unlikely(self.flags & HAS_SOFT) and is_failure(&self.slab, e):
+        r.cause = UNTOLD
     bin.n += 1
     table_erase(&self.table, <uint32_t>(p.hash >> 32), e)
     policy_remove(&self.order, &self.slab, e)
@@ -530,8 +539,8 @@ cdef void settle_with_events(Cache self, Bin *bin) noexcept:
     cdef PyObject *event
     for i in range(bin.n):
         r = &bin.items[i]
-        if r.key == NULL:
-            continue            # displaced before there was a listener
+        if r.key == NULL or r.cause == UNTOLD:
+            continue            # displaced before there was a listener; or none of its business
         event = tuple_of_3(3, r.key, r.value, <PyObject*>(<object>CAUSES[r.cause]))
         if event == NULL or not queue_event(self, event):
             count_listener_error(self)

@@ -89,8 +89,13 @@ cdef class Cached(CachedFunction):
             return CacheInfo(sum([i.hits for i in infos]), sum([i.misses for i in infos]), self.shown_maxsize,
                              sum([i.currsize for i in infos]))
         if self.prefix is not None:
+<<<<<<< HEAD
             return CacheInfo(self.own_hits, self.own_misses, self.cache.maxsize, len(keys_under(self.cache, self.prefix)))
         return info_of(self.cache)
+=======
+            return CacheInfo(self.own_hits, self.own_misses, self.cache.maxsize, count_under(self.cache, self.prefix))
+        return CacheInfo(self.cache.hits, self.cache.misses, self.cache.maxsize, self.cache.count)
+>>>>>>> 63258c7 (wip)
 
     def cache_clear(self):
         """Forget all results and counts: of a method, those of all instances; in a shared cache, only
@@ -155,10 +160,11 @@ cdef class Cached(CachedFunction):
         self.loader.named(self, owner, name)
 
 
+# A cached method of an instance. Its `cache_*` calls take the arguments of the call, without the
+# instance. No docstring: it has the function's.
+
 @cython.final
 cdef class BoundCached:
-    """A cached method of an instance. Its `cache_*` calls take the arguments of the call, without
-    the instance."""
     cdef Cached function
     cdef object instance
     cdef object method
@@ -180,10 +186,13 @@ cdef class BoundCached:
         return self.function
 
     @property
+    def __doc__(self):
+        return self.function.__doc__
+
+    @property
     def __signature__(self):
         import inspect
-        whole = inspect.signature(self.function)
-        return whole.replace(parameters=list(whole.parameters.values())[1:])
+        return inspect.signature(PyMethod_New(self.function.function, self.instance))
 
     @property
     def cache(self):
@@ -327,10 +336,12 @@ cdef PyObject* keyed(CachedFunction function, PyObject **args, size_t nargsf, Py
     r = look_quickly(self.cache, <PyObject*>key, hash, &value)
     if r == UNSURE:
         r = look(self.cache, <PyObject*>key, hash, &value)
-        if r == 2:
-            self.loader.due(self, key, given, named or {})
     if r:
         self.own_hits += 1
+        if r == 2:
+            found = owned(value)
+            self.loader.due(self, key, given, named or {})
+            incref(<PyObject*>found)
         return value
     self.own_misses += 1
     given_value = loaded(self, key, hash, given, named)
@@ -395,12 +406,17 @@ cdef dict keywords(PyObject **values, PyObject *names):
     return given
 
 
+cdef object name_of(Cached self):
+    name = getattr(self, "__qualname__", None)
+    return repr(self.function) if name is None else name
+
+
 cdef object checked_key(Cached self, object key):
     if not self.binder_is_ours:
         try:
             hash(key)
         except TypeError:
-            raise TypeError(f"{self.__qualname__}: key must return something hashable, got {key!r}") from None
+            raise TypeError(f"{name_of(self)}: key must return something hashable, got {key!r}") from None
         if self.prefix is not None or self.vary:
             parts = [key] if self.prefix is None else [self.prefix, key]
             for variable in self.vary:
@@ -423,9 +439,9 @@ cdef Cached child_of(Cached self, object instance):
         if held != NULL and type_of(held) == <PyTypeObject*>Cached and raw_is_of(held, <PyObject*>self, <PyObject*>instance):
             return <Cached><object>held
     else:
-        entry = self.beside.get(id(instance)) if self.beside is not None else None
-        if entry is not None and entry[0]() is instance:
-            return <Cached>entry[1]
+        child = beside_of(self, instance)
+        if child is not None:
+            return child
     child = make_child(self, instance)
     if attributes is None:
         return put_beside(self, instance, child)
@@ -471,21 +487,31 @@ cdef Cached make_child(Cached self, object instance):
     return child
 
 
+cdef Cached beside_of(Cached self, object instance):
+    cdef object entry = self.beside.get(id(instance)) if self.beside is not None else None
+    return <Cached>entry[1] if entry is not None and entry[0]() is instance else None
+
+
 cdef Cached put_beside(Cached self, object instance, Cached child):
     cdef object number = id(instance)
     cdef object beside
+    cdef Cached other
     if self.beside is None:
         self.beside = {}
     beside = self.beside
     if not child.owner_is_weak:
-        raise TypeError(f"{self.__qualname__}: {type(instance).__name__} objects have neither a __dict__ nor weak "
+        raise TypeError(f"{name_of(self)}: {type(instance).__name__} objects have neither a __dict__ nor weak "
                         "references, so they cannot hold cached results")
 
     def forget(reference):
         if beside.get(number, (None,))[0] is reference:
             del beside[number]
 
-    beside[number] = (_weak_reference(instance, forget), child)
+    entry = (_weak_reference(instance, forget), child)
+    other = beside_of(self, instance)       # making one may have run other threads
+    if other is not None:
+        return other
+    beside[number] = entry
     return child
 
 
@@ -501,13 +527,13 @@ cdef bint is_of(CachedFunction child, CachedFunction parent, object instance) no
 cdef object instance_of(Cached child):
     cdef object instance = child.owner() if child.owner_is_weak else child.owner
     if instance is None:
-        raise ReferenceError(f"{child.parent.__qualname__}: its instance is gone")
+        raise ReferenceError(f"{name_of(child.parent)}: its instance is gone")
     return instance
 
 
 cdef Cached child_given(Cached self, tuple args):
     if not args:
-        raise TypeError(f"{self.__qualname__} is a method: give it an instance first")
+        raise TypeError(f"{name_of(self)} is a method: give it an instance first")
     return child_of(self, args[0])
 
 
@@ -523,14 +549,33 @@ def empty_like(Cache cache not None, /):
 
 
 def forget_under(Cache cache not None, prefix, /):
-    """Remove what a function with that prefix has in a cache that it shares. O(n)."""
+    """Remove what a function with that prefix has in a cache that it shares, what only its loader sees
+    included. O(n)."""
     for key in keys_under(cache, prefix):
         cache.delete(key)
     fence_under(cache, prefix)
 
 
+def count_under(Cache cache not None, prefix, /):
+    """How many entries a function with that prefix has in a cache that it shares. O(n)."""
+    return len(keys_under(cache, prefix))
+
+
 cdef list keys_under(Cache cache, object prefix):
-    return [key for key in cache.coldest() if is_under(key, prefix)]
+    cdef list keys = []
+    cdef uint32_t e = NIL
+    cdef object key
+    # no object may be made under the lock, so the entries are taken one by one
+    while True:
+        lock(cache)
+        e = slab_walk(&cache.slab, e + 1)
+        if e == NIL:
+            unlock(cache)
+            return keys
+        key = <object>slab_entry(&cache.slab, e).key
+        unlock(cache)
+        if is_under(key, prefix):
+            keys.append(key)
 
 
 cdef bint is_under(object key, object prefix) except -1:

@@ -123,6 +123,7 @@ cdef list expire(Cache self, object limit):
     cdef PyObject *key
     cdef PyObject *value
     cdef list pairs = []
+    cdef bint untold
     if limit is not None:
         left = whole(limit, "limit", "an int or None")
     if not glance(&self.flags) & MORTAL:
@@ -142,10 +143,13 @@ cdef list expire(Cache self, object limit):
         incref(key)
         incref(value)
         remove(self, e, cause_of_death(self, e, now), &bin)
+        untold = bin.items[0].cause == UNTOLD
         unlock(self)
         settle(self, &bin)
-        pairs.append((owned(key), owned(value)))
-        left -= 1
+        pair = (owned(key), owned(value))
+        if not untold:
+            pairs.append(pair)
+            left -= 1
     return pairs
 
 

@@ -55,7 +55,7 @@ cdef int wipe(Cache self) except -1:
             incref(p.value)
             bin.items[bin.n].key = p.key
             bin.items[bin.n].value = p.value
-            bin.items[bin.n].cause = EXPLICIT
+            bin.items[bin.n].cause = UNTOLD if is_failure(&slab, e) else EXPLICIT
             bin.n += 1
             if bin.n == BIN:
                 settle_with_events(self, &bin)

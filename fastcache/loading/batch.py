@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import weakref
-from collections.abc import Iterator, KeysView, Mapping, ValuesView
-from functools import partial
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from fastcache._core import (
-    Cache,
-    CacheInfo,
-    CallBinder,
-    board,
-    empty_like,
-    enter_flights,
-    forget_under,
-    kept,
-    leave_flights,
-    served,
-)
-from fastcache.loading.loader import finish
-from fastcache.loading.rules import KeptError
-from fastcache.loading.tasks import ended_in_loop, spawn
-from fastcache.loading.wanted import Gathering, Wanted, abandon, few, outcome
+from fastcache._core import Cache, CacheInfo, count_under, empty_like, forget_under
+from fastcache.loading.batch_loads import SEVERAL, BatchLoads
+from fastcache.loading.places import is_global, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from fastcache.loading.options import Options
     from fastcache.loading.rules import Rules
 
-#: What counts as several keys. A tuple is one key, since keys may be tuples.
-_SEVERAL = (list, set, frozenset, KeysView, ValuesView, Iterator, range)
-_ABSENT = object()
 #: Options of `cached` that a batch does not have.
 _NOT_HERE = (
     *("key", "ignore", "bind", "typed", "vary", "method"),
@@ -42,7 +23,7 @@ _NOT_HERE = (
 )
 
 
-class BatchFunction:
+class BatchFunction(BatchLoads):
     """A function of a list of keys whose results are kept one by one: `@cached(batch=True)`.
 
     f([1, 2, 3]) returns a dict of these keys, f(1) one value; of an async function, both are awaited.
@@ -63,308 +44,77 @@ class BatchFunction:
         cache: Cache[Any, Any],
         prefix: str | None,
         rules: Rules,
-        *,
-        asynchronous: bool,
-        max_batch: int = 1000,
-        max_wait: float = 0.002,
-        wait_timeout: float | None = 60.0,
+        **options: Any,
     ) -> None:
-        self.cache = cache
-        self._function = function
-        self._prefix = prefix
-        self._rules = rules
-        self._asynchronous = asynchronous
-        self._max_batch = max_batch
-        self._max_wait = max_wait
-        self._wait_timeout = wait_timeout
-        self._binder = CallBinder((), bind=False, ignored=(), vary=(), prefix=prefix, typed=False)
-        self._lock = threading.Lock()
-        self._gatherings: dict[Any, Gathering] = {}  # event loop, or None for threads
+        super().__init__(function, cache, prefix, rules, **options)
+        self._options = options
+        # of a method: where instances hold theirs, and those that have one
         self._slot: str | None = None
-        self._owner: weakref.ref[Any] | None = None
+        self._children: weakref.WeakSet[BatchFunction] = weakref.WeakSet()
+        self._of_classes: weakref.WeakKeyDictionary[type, BatchFunction] | None = None
 
     # ---- calls ---------------------------------------------------------------------------------
 
-    def __call__(self, keys: Any, /) -> Any:
+    def __call__(self, /, *args: Any) -> Any:
         """The values of several keys, as a dict, or the value of one."""
-        return self._ask(keys, None)
-
-    def _ask(self, keys: Any, instance: Any) -> Any:
-        several = isinstance(keys, _SEVERAL)
-        asked = list(dict.fromkeys(keys)) if several else [keys]
-        answer = self._answer_async if self._asynchronous else self._answer
-        return answer(asked, several, instance)
-
-    def _answer(self, asked: list[Any], several: bool, instance: Any) -> Any:
-        found, wanted = self._look(asked, None)
-        mine = [w for w in wanted if w.leads]
-        try:
-            if mine:
-                for w in mine:
-                    w.flight.hand_over()
-                if several:
-                    self._load_all([*mine], instance)
-                else:
-                    self._gather(mine[0], instance)
-            for w in wanted:
-                ended = True
-                if w.flight.running:
-                    token = w.flight.follow(False)
-                    ended = False
-                    if token is not None:
-                        try:
-                            ended = w.flight.wait(self._wait_timeout)
-                        finally:
-                            w.flight.unfollow(token)
-                if not ended:
-                    found[w.key] = self._checked([w.key], self._call([w.key], instance))[w.key]
-                elif w.flight.landed or w.flight.failed:
-                    found[w.key] = outcome(w)
-                else:  # abandoned
-                    found[w.key] = self._answer([w.key], False, instance)
-        finally:
-            # an error's traceback holds this frame; see ThreadLoader
-            w = None  # type: ignore[assignment]
-            del mine, wanted
-        return self._given(found, asked, several)
-
-    async def _answer_async(self, asked: list[Any], several: bool, instance: Any) -> Any:
-        loop = asyncio._get_running_loop()
-        found, wanted = self._look(asked, loop)
-        mine = [w for w in wanted if w.leads]
-        try:
-            if mine:
-                if loop is None:
-                    await self._load_all_async([*mine], instance)
-                elif several:
-                    spawn(self._load_all_async([*mine], instance), partial(abandon, mine))
-                else:
-                    self._gather_async(mine[0], instance, loop)
-            for w in wanted:
-                ended = True
-                if w.flight.running:
-                    token = w.flight.follow(True) if loop is not None else None
-                    ended = False
-                    if token is not None:
-                        try:
-                            ended = await ended_in_loop(w.flight, self._wait_timeout)
-                        finally:
-                            w.flight.unfollow(token)
-                if not ended:
-                    values = await self._call([w.key], instance)
-                    found[w.key] = self._checked([w.key], values)[w.key]
-                elif w.flight.landed or w.flight.failed:
-                    found[w.key] = outcome(w)
-                else:  # abandoned
-                    found[w.key] = await self._answer_async([w.key], False, instance)
-        finally:
-            w = None  # type: ignore[assignment]
-            del mine, wanted
-        return self._given(found, asked, several)
-
-    def _look(self, asked: list[Any], loop: Any) -> tuple[dict[Any, Any], list[Wanted]]:
-        """What is there, and what is not."""
-        found: dict[Any, Any] = {}
-        wanted: list[Wanted] = []
-        places = [self.cache_key(key) for key in asked]
-        for key, place, value in zip(
-            asked, places, self.cache.get_many(places, _ABSENT), strict=True
-        ):
-            if value is not _ABSENT:
-                found[key] = value
-                continue
-            if self._rules.keeps:
-                old = kept(self.cache, place)
-                if old is not None and type(old[0]) is KeptError:
-                    served(self.cache)
-                    abandon(wanted)
-                    raise old[0].again()
-            rules = self._rules
-            flight, leads = board(
-                self.cache, place, loop=loop, tags=rules.early_tags, late=rules.late_tags
-            )
-            wanted.append(Wanted(key, flight, leads and flight.running))
-        return found, wanted
-
-    def _given(self, found: dict[Any, Any], asked: list[Any], several: bool) -> Any:
-        copier = self._rules.copier
-        if copier is not None:
-            found = {key: copier(value) for key, value in found.items()}
-        return {key: found[key] for key in asked} if several else found[asked[0]]
-
-    # ---- loads ---------------------------------------------------------------------------------
-
-    def _gather(self, one: Wanted, instance: Any) -> None:
-        """Add a miss to those that wait; whoever was first loads them all."""
-        with self._lock:
-            gathering = self._gatherings.get(None)
-            first = gathering is None
-            if gathering is None:
-                gathering = self._gatherings[None] = Gathering()
-            gathering.wanted.append(one)
-            if len(gathering.wanted) >= self._max_batch:
-                del self._gatherings[None]
-                gathering.full.set()
-        if not first:
-            return
-        try:
-            gathering.full.wait(self._max_wait)
-        finally:
-            with self._lock:
-                if self._gatherings.get(None) is gathering:
-                    del self._gatherings[None]
-            self._load_all(gathering.wanted, instance)
-
-    def _gather_async(self, one: Wanted, instance: Any, loop: asyncio.AbstractEventLoop) -> None:
-        with self._lock:
-            gathering = self._gatherings.get(loop)
-            first = gathering is None
-            if gathering is None:
-                gathering = self._gatherings[loop] = Gathering()
-                gathering.future = loop.create_future()
-            gathering.wanted.append(one)
-            if len(gathering.wanted) >= self._max_batch:
-                del self._gatherings[loop]
-                assert gathering.future is not None
-                gathering.future.set_result(None)
-        if first:
-            spawn(self._load_gathered(gathering, instance, loop), lambda: abandon(gathering.wanted))
-
-    async def _load_gathered(
-        self, gathering: Gathering, instance: Any, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        assert gathering.future is not None
-        try:
-            await asyncio.wait({gathering.future}, timeout=self._max_wait)
-        finally:
-            with self._lock:
-                if self._gatherings.get(loop) is gathering:
-                    del self._gatherings[loop]
-            if not gathering.future.done():
-                gathering.future.cancel()
-        await self._load_all_async(gathering.wanted, instance)
-
-    def _load_all(self, wanted: list[Wanted], instance: Any) -> None:
-        """Load, in calls of at most max_batch keys; all flights have ended when it returns."""
-        try:
-            while wanted:
-                part, wanted[: self._max_batch] = wanted[: self._max_batch], []
-                load = self._load(part)
-                keys = next(load)
-                part = []
-                try:
-                    values = self._call(keys, instance)
-                except BaseException as error:
-                    finish(load, None, error)
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    finish(load, values, None)
-        finally:
-            abandon(wanted)
-            del wanted
-
-    async def _load_all_async(self, wanted: list[Wanted], instance: Any) -> None:
-        try:
-            while wanted:
-                part, wanted[: self._max_batch] = wanted[: self._max_batch], []
-                load = self._load(part)
-                keys = next(load)
-                part = []
-                try:
-                    values = await self._call(keys, instance)
-                except BaseException as error:
-                    finish(load, None, error)
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    finish(load, values, None)
-        finally:
-            abandon(wanted)
-            del wanted
-
-    def _load(
-        self, part: list[Wanted]
-    ) -> Generator[list[Any], tuple[Any, BaseException | None], None]:
-        """One call: yields its keys, to be sent (values, None) or (None, exception)."""
-        flights = tuple(w.flight for w in part)
-        try:
-            token = enter_flights(flights)
-            values, error = yield [w.key for w in part]
-            leave_flights(flights, token, error is not None)
-            if error is None:
-                self._land(part, values)
-            elif isinstance(error, Exception):
-                for flight in flights:
-                    self._rules.fail(flight, error)
-        finally:
-            abandon(part)
-
-    def _call(self, keys: list[Any], instance: Any) -> Any:
-        return self._function(keys) if self._owner is None else self._function(instance, keys)
-
-    def _land(self, part: list[Wanted], values: Any) -> None:
-        try:
-            values = self._checked([w.key for w in part], values)
-        except (TypeError, ValueError) as error:
-            for w in part:
-                w.flight.fail(error)
-            return
-        for w in part:
-            try:
-                self._rules.land(w.flight, values[w.key], (w.key,), {})
-            except Exception as raised:  # noqa: BLE001 - passed on to every caller
-                if w.flight.running:  # what the user gave for ttl, tags or copy
-                    w.flight.fail(raised)
-
-    def _checked(self, keys: list[Any], values: Any) -> Mapping[Any, Any]:
-        name = self._rules.name
-        if not isinstance(values, Mapping):
-            raise TypeError(f"{name}: with batch=True it must return a mapping, got {values!r}")
-        missing = [key for key in keys if key not in values]
-        if missing:
-            raise ValueError(
-                f"{name}: with batch=True it must return all keys, but {few(missing)} missing"
-            )
-        if len(values) != len(keys):
-            given = set(keys)
-            foreign = [key for key in values if key not in given]
-            raise ValueError(
-                f"{name}: with batch=True it must return only the keys it was given, but {few(foreign)} foreign"
-            )
-        return values
+        child, instance, (keys,) = self._addressed(args, 1)
+        return child._ask(keys, instance)
 
     # ---- what decorated functions offer ----------------------------------------------------------
 
-    def cache_key(self, key: Any, /) -> Any:
+    def cache_key(self, /, *args: Any) -> Any:
         """The key under which a value is kept in `.cache`."""
-        return key if self._prefix is None else self._binder(key)
+        child, _, (key,) = self._addressed(args, 1)
+        return child._place(key)
 
-    def cache_contains(self, key: Any, /) -> bool:
+    def cache_contains(self, /, *args: Any) -> bool:
         """Whether the value of a key is kept. Neither an access nor counted."""
-        return self.cache_key(key) in self.cache
+        child, _, (key,) = self._addressed(args, 1)
+        return child._place(key) in child.cache
 
-    def cache_invalidate(self, *keys: Any) -> bool:
+    def cache_invalidate(self, /, *args: Any) -> bool:
         """Forget the values of keys; True if there was one. What is being loaded is not kept."""
-        return self.cache.delete_many([self.cache_key(key) for key in keys]) > 0
+        child, _, keys = self._addressed(args, None)
+        return child.cache.delete_many([child._place(key) for key in keys]) > 0
 
-    def cache_refresh(self, keys: Any, /) -> Any:
+    def cache_refresh(self, /, *args: Any) -> Any:
         """Load keys anew, now, and return their values as a call does (to be awaited, if async)."""
-        self.cache_invalidate(*(keys if isinstance(keys, _SEVERAL) else (keys,)))
-        return self(keys)
+        child, instance, (keys,) = self._addressed(args, 1)
+        if isinstance(keys, Iterator):
+            keys = list(keys)
+        child.cache_invalidate(*(keys if isinstance(keys, SEVERAL) else (keys,)))
+        return child._ask(keys, instance)
 
     def cache_info(self) -> CacheInfo:
-        """Hits, misses, maxsize and currsize, one for each key, of `.cache`."""
+        """Hits, misses, maxsize and currsize, one for each key: of a method, over all instances; of a
+        shared cache only its own."""
+        if self._slot is not None and self._owner is None:
+            infos = [child.cache_info() for child in list(self._children)]
+            return CacheInfo(
+                sum(i.hits for i in infos),
+                sum(i.misses for i in infos),
+                self.cache.maxsize,
+                sum(i.currsize for i in infos),
+            )
+        if self._prefix is not None:
+            return CacheInfo(
+                *self._counts, self.cache.maxsize, count_under(self.cache, self._prefix)
+            )
         stats = self.cache.stats()
         return CacheInfo(stats.hits, stats.misses, self.cache.maxsize, len(self.cache))
 
     def cache_clear(self) -> None:
-        """Forget all values; what is being loaded is not kept. Of a shared cache only its own."""
+        """Forget all values; what is being loaded is not kept. Of a method, those of all instances; of
+        a shared cache only its own."""
+        for child in list(self._children):
+            child.cache_clear()
         if self._prefix is None:
             self.cache.clear()
             self.cache.stats(reset=True)
         else:
             forget_under(self.cache, self._prefix)
+            with self._lock:
+                self._counts = [0, 0]
 
     def cache_parameters(self) -> dict[str, Any]:
         """A new dict of the decorator's maxsize, typed, max_batch and max_wait."""
@@ -380,63 +130,151 @@ class BatchFunction:
 
     # ---- methods ---------------------------------------------------------------------------------
 
+    def _addressed(
+        self, args: tuple[Any, ...], number: int | None
+    ) -> tuple[BatchFunction, Any, tuple[Any, ...]]:
+        """Whose values are meant, the instance if it is a method, and the other arguments, of which
+        there must be that many."""
+        child, instance = self, None
+        if self._slot is None and len(args) - 1 == number and isinstance(args[0], type):
+            self.of_classes()  # it turns out
+        if self._slot is not None and self._owner is None:
+            if not args:
+                raise TypeError(f"{self._rules.name} is a method: give it an instance first")
+            instance, *rest = args
+            child, args = self._child_of(instance), tuple(rest)
+        if number is not None and len(args) != number:
+            raise TypeError(
+                f"{self._rules.name} takes one argument, keys, with batch=True, got {len(args)}"
+            )
+        return child, instance, args
+
     def __set_name__(self, owner: type, name: str) -> None:
-        if self._prefix is not None or self._slot is not None:
+        if is_global(self, self._function):
             return
+        if self._prefix is not None:
+            raise TypeError(
+                f"{self._rules.name}: cache= does not go with a batch=True method: its results live in "
+                "the instance"
+            )
         if not (owner.__dictoffset__ and owner.__weakrefoffset__):
             raise TypeError(
                 f"{self._rules.name}: {owner.__name__} objects need a __dict__ and weak references to hold "
                 "cached results of a batch=True method"
             )
-        self._slot = f"{owner.__module__}.{owner.__qualname__}.{name}"
+        if self._slot is None:
+            self._slot = place_of(self, f"{owner.__module__}.{owner.__qualname__}.{name}")
+
+    def of_classes(self) -> BatchFunction:
+        """It is under a classmethod."""
+        self._slot = self._rules.name
+        return self
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if self._slot is None and instance is owner and instance is not None:
+            self.of_classes()  # it turns out, before CPython 3.13
         if instance is None or self._slot is None:
             return self
-        child = instance.__dict__.get(self._slot)
-        if (
-            type(child) is not BatchFunction
-            or child._owner is None
-            or child._owner() is not instance
-        ):
-            child = self._for_instance()
-            child._owner = weakref.ref(instance)
-            # one of those that two threads make is kept by both
-            instance.__dict__[self._slot] = child
-        return _BoundBatch(child, instance)
+        return _BoundBatch(self, instance)
 
-    def _for_instance(self) -> BatchFunction:
-        return BatchFunction(
+    def _child_of(self, instance: Any) -> BatchFunction:
+        assert self._slot is not None
+        held: Any = None
+        if not isinstance(instance, type):
+            held = getattr(instance, "__dict__", None)
+            if held is None:
+                raise TypeError(f"{self._rules.name} is a method of instances with a __dict__, got {instance!r}")
+            child = held.get(self._slot)
+        else:
+            child = None if self._of_classes is None else self._of_classes.get(instance)
+        # one that came along when the instance was copied is another's
+        if type(child) is BatchFunction and child._owner is not None and child._owner() is instance:
+            return child
+        new = BatchFunction(
             self._function,
             empty_like(self.cache),
             None,
             self._rules,
-            asynchronous=self._asynchronous,
-            max_batch=self._max_batch,
-            max_wait=self._max_wait,
-            wait_timeout=self._wait_timeout,
+            **self._options,
         )
+        new._owner, new._slot = weakref.ref(instance), self._slot
+        with self._lock:
+            if held is None:
+                if self._of_classes is None:
+                    self._of_classes = weakref.WeakKeyDictionary()
+                child = self._of_classes.setdefault(instance, new)
+            else:
+                other = held.get(self._slot)
+                if other is child:
+                    held[self._slot] = new
+                child = held[self._slot]
+            if child is new:
+                self._children.add(new)
+        return child
 
     def __reduce__(self) -> Any:
         # what an instance holds is not part of its copies
         return (type(None), ()) if self._owner is not None else self.__qualname__
+
+    def __copy__(self) -> BatchFunction:
+        return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> BatchFunction | None:
         return None if self._owner is not None else self
 
 
 class _BoundBatch:
-    """A batch method of an instance, which it keeps alive."""
+    # A batch method of an instance, which it keeps alive. No docstring: it has the function's.
 
     def __init__(self, function: BatchFunction, instance: Any) -> None:
         self.__func__ = function
         self.__self__ = instance
 
-    def __call__(self, keys: Any, /) -> Any:
-        return self.__func__._ask(keys, self.__self__)
+    def __call__(self, /, *args: Any) -> Any:
+        return self.__func__(self.__self__, *args)
+
+    def cache_key(self, /, *args: Any) -> Any:
+        return self.__func__.cache_key(self.__self__, *args)
+
+    def cache_contains(self, /, *args: Any) -> bool:
+        return self.__func__.cache_contains(self.__self__, *args)
+
+    def cache_invalidate(self, /, *args: Any) -> bool:
+        return self.__func__.cache_invalidate(self.__self__, *args)
+
+    def cache_refresh(self, /, *args: Any) -> Any:
+        return self.__func__.cache_refresh(self.__self__, *args)
+
+    def cache_info(self) -> CacheInfo:
+        return self.__func__._child_of(self.__self__).cache_info()
+
+    def cache_clear(self) -> None:
+        self.__func__._child_of(self.__self__).cache_clear()
+
+    @property
+    def cache(self) -> Cache[Any, Any]:
+        return self.__func__._child_of(self.__self__).cache
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        return self.__func__.__doc__
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__func__, name)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not _BoundBatch:
+            return NotImplemented
+        return self.__self__ is other.__self__ and self.__func__ is other.__func__
+
+    def __hash__(self) -> int:
+        return hash((id(self.__self__), id(self.__func__)))
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.__self__, self.__func__.__name__)
+
+    def __repr__(self) -> str:
+        return f"<bound {self.__func__!r} of {self.__self__!r}>"
 
 
 def make_batch_function(

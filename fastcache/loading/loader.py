@@ -1,6 +1,8 @@
 """The loader: what a miss does, as a generator of steps that threads and tasks carry out alike.
 
-LOAD flight    call the function (or `reload`, for an old value), and end the flight with what comes of it
+LOAD flight    call the function (or `reload`, for an old value), and end the flight with what comes of it;
+               the answer, unless None, is a list that comes to hold what ended the load in another thread,
+               if that was no Exception
 WAIT flight    until the flight has ended, or for so many seconds; the answer is whether it has
 CALL           call the function for this caller alone; the answer is the value
 """
@@ -12,6 +14,7 @@ import logging
 import math
 import random
 import time
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import board, kept, postpone, served
@@ -35,6 +38,7 @@ ALONE = "alone"
 class Call(NamedTuple):
     """One call of a cached function: where its result belongs, and how to compute it."""
 
+    cached: Cached[..., Any]
     cache: Cache[Any, Any]
     key: Any
     args: tuple[Any, ...]
@@ -98,35 +102,33 @@ class Loader:
         self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The value of a call that is not there (of an async function: a coroutine)."""
-        call = Call(cached.cache, key, args, kwargs)
+        call = Call(cached, cached.cache, key, args, kwargs)
         return self._run(self.obtain(call), call)
 
     def refresh(
         self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Load now, whatever is there (of an async function: a coroutine)."""
-        call = Call(cached.cache, key, args, kwargs)
+        call = Call(cached, cached.cache, key, args, kwargs)
         return self._run(self.obtain(call, again=True), call)
 
     def due(
         self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """A hit, close enough to the end of its ttl for a renewal to be considered."""
-        call = Call(cached.cache, key, args, kwargs)
-        found = kept(call.cache, key)
+        found = kept(cached.cache, key)
         if found is None:
             return
         value, fresh, _, cost = found
-        rules = self.rules
-        if rules.refresh is not None and not callable(rules.ttl) and rules.ttl is not None:
-            renew = fresh <= rules.ttl * (1.0 - rules.refresh)
+        early = self.rules.early
+        if early is None:
+            renew = True  # nothing but `refresh` asks to be told
         else:
-            renew = rules.refresh is not None
-        if not renew and rules.early is not None:
             # 1 - random(), since log(0) is no number
-            renew = -cost * rules.early * math.log(1.0 - random.random()) >= fresh
+            renew = -cost * early * math.log(1.0 - random.random()) >= fresh
+            renew = renew or fresh <= self.rules.refresh_lead(value, args, kwargs)
         if renew:
-            self.renew(call, value)
+            self.renew(Call(cached, cached.cache, key, args, kwargs), value)
 
     # ---- the steps -----------------------------------------------------------------------------
 
@@ -141,14 +143,15 @@ class Loader:
             flight, leads = self._board(call, again)
             earlier = first and again and not leads
             first = False
+            ended_by: list[BaseException] | None = None
             if leads and flight.running:
-                yield Step(LOAD, flight, old=old)
+                ended_by = yield Step(LOAD, flight, old=old)
             if flight.running:
                 unended = yield from self._wait(flight, leads, old is not None, began)
                 if unended is not None:
                     del flight
                     if old is not None and unended not in (ALONE, "wait_timeout"):
-                        served(call.cache)
+                        served(call.cache, call.cached)
                         return old.value
                     if unended == "hard_timeout":
                         raise TimeoutError(
@@ -156,9 +159,12 @@ class Loader:
                             f"hard_timeout={self.hard_timeout!r} seconds"
                         )
                     return (yield Step(CALL))
+            if ended_by:
+                # SystemExit and the like end the call that led; who waited tries for himself
+                raise ended_by.pop()
             if flight.failed and not earlier:
                 if old is not None:
-                    return self._instead(call, flight, old)
+                    return self._instead(call, flight, old, leads)
                 error = flight.error
                 # nothing that the traceback holds may hold the error
                 del flight, old
@@ -178,11 +184,11 @@ class Loader:
             return None
         value, fresh, due, _ = found
         if type(value) is KeptError:
-            served(call.cache)
+            served(call.cache, call.cached)
             raise value.again()
         if fresh > 0 or due > 0 or -fresh < rules.stale:
             # stored meanwhile; not to be tried again yet; or past its ttl, which is allowed
-            served(call.cache)
+            served(call.cache, call.cached)
             if fresh <= 0 and due <= 0:
                 self.renew(call, value)
             return Old(value, True)
@@ -211,13 +217,13 @@ class Loader:
             flight.unfollow(token)
         return None if ended else name
 
-    def _instead(self, call: Call, flight: Flight, old: Old) -> Any:
+    def _instead(self, call: Call, flight: Flight, old: Old, leads: bool) -> Any:
         """The load failed, and grace allows the old value."""
-        postpone(call.cache, call.key, RETRY)
-        served(call.cache)
-        log.warning(
-            "%s: the load failed, an older value is served: %r", self.rules.name, flight.error
-        )
+        served(call.cache, call.cached)
+        if leads:  # said once, not by all who waited
+            log.warning(
+                "%s: the load failed, an older value is served: %r", self.rules.name, flight.error
+            )
         return old.value
 
     def _board(self, call: Call, again: bool) -> tuple[Flight, bool]:
@@ -235,17 +241,27 @@ class Loader:
         exception). The flight has ended when it ends."""
         function, args = self.function, call.args
         if old is not None and self.reload is not None:
-            function, args = self.reload, (old.value, *args)
+            copier = self.rules.copier
+            known = old.value if copier is None else copier(old.value)
+            function, args = self.reload, (known, *args)
         try:
             token = flight.enter()
             # not thrown in here: its traceback would hold this frame, and this frame the flight
             value, error = yield function, args
             flight.leave(token, error is not None)
             if error is not None:
-                if isinstance(error, Exception):
-                    self.rules.fail(flight, error)
+                if self.ends_in_error(error):
+                    if old is not None:
+                        postpone(call.cache, call.key, RETRY)
+                    self.rules.fail(flight, error, call.cache)
                 return
             try:
+                if type(value) is CoroutineType:
+                    value.close()
+                    raise TypeError(
+                        f"{self.rules.name} returned a coroutine, which can be awaited only once: "
+                        "decorate an async def"
+                    )
                 self.rules.land(flight, value, call.args, call.kwargs)
             except Exception as raised:  # noqa: BLE001 - passed on to every caller
                 if flight.running:  # what the user gave for ttl, tags or copy
@@ -269,12 +285,16 @@ class Loader:
     def _renewal(self, flight: Flight, call: Call, value: Any) -> Load:
         yield from self.load(flight, call, Old(value, False))
         if flight.failed:
-            postpone(call.cache, call.key, RETRY)
             log.warning(
                 "%s: renewing failed, the older value stays: %r", self.rules.name, flight.error
             )
 
     # ---- the driver's --------------------------------------------------------------------------
+
+    @staticmethod
+    def ends_in_error(error: BaseException) -> bool:
+        """Whether what a load raised is for all who wait for it; else one of them takes over."""
+        return isinstance(error, Exception)
 
     def _loop(self) -> Any:
         return None

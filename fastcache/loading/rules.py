@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy as _copy
 from dataclasses import dataclass
+from types import MemberDescriptorType, MethodDescriptorType
 from typing import TYPE_CHECKING, Any
+
+from fastcache._core import kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import timedelta
 
-    from fastcache._core import Flight
+    from fastcache._core import Cache, Flight
 
     Seconds = float | timedelta
 
@@ -34,21 +37,48 @@ class KeptError:
 
 
 def fresh_copy(error: Exception) -> Exception:
-    """An equal exception without traceback, cause or context.
-
-    Its class may want other arguments than those it kept, so where calling it does not do, it is put
-    together without its __init__.
-    """
+    """An equal exception without traceback, cause or context; so are those in a group."""
     kind = type(error)
     try:
-        twin = _copy.copy(error)
-    except Exception:  # noqa: BLE001 - whatever a foreign __init__ or __reduce__ raises
+        # a class that says itself how it is copied is asked
+        own = (kind.__reduce__, kind.__reduce_ex__, getattr(kind, "__copy__", None))
+        plain = {type(method) for method in own} <= {MethodDescriptorType, type(None)}
+        twin = _put_together(error) if plain else _copy.copy(error)
+    except Exception:  # noqa: BLE001 - whatever a foreign __new__ or __reduce__ raises
         twin = error
-    if type(twin) is not kind or twin is error:
-        twin = kind.__new__(kind, *error.args)
-        twin.args = error.args
-        twin.__dict__.update(error.__dict__)
-    twin.__traceback__ = twin.__cause__ = twin.__context__ = None
+    if type(twin) is not kind:
+        twin = error
+    notes = getattr(error, "__notes__", None)
+    if type(notes) is list and twin is not error:
+        _put(twin, "__notes__", list(notes))  # who handles one may add to it
+    for attribute in ("__traceback__", "__cause__", "__context__"):
+        _put(twin, attribute, None)
+    _put(twin, "__suppress_context__", False)
+    return twin
+
+
+#: past whatever __setattr__ a class has: some forbid to set anything
+_put = object.__setattr__
+
+
+def _put_together(error: Exception) -> Exception:
+    """A copy without the class's own __init__, which may want other arguments than the exception keeps
+    (`super().__init__(f"no user {number}")`), and do whatever it likes with them."""
+    kind = type(error)
+    _, args, *state = error.__reduce__()
+    assert isinstance(args, tuple)
+    if isinstance(error, ExceptionGroup):
+        args = (error.message, [fresh_copy(inner) for inner in error.exceptions])
+    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    twin: Exception = kind.__new__(kind, *args)
+    builtin.__init__(twin, *args)
+    _put(twin, "args", error.args)
+    for base in kind.__mro__[: kind.__mro__.index(builtin)]:
+        for name, member in vars(base).items():
+            if type(member) is MemberDescriptorType and hasattr(error, name):  # __slots__
+                member.__set__(twin, member.__get__(error))
+    for name, value in ((state[0] if state else None) or {}).items():
+        _put(twin, name, value)
     return twin
 
 
@@ -94,6 +124,19 @@ class Rules:
         """Whether the tags come with the value."""
         return callable(self.tags)
 
+    def refresh_lead(
+        self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> float:
+        """Seconds before the end of the ttl of a value that was stored from which it is renewed."""
+        if self.refresh is None:
+            return 0.0
+        ttl: Any = self.ttl
+        if value is None and self.none_ttl is not None:
+            ttl = self.none_ttl
+        elif callable(ttl):
+            ttl = self.seconds("ttl", ttl(value, *args, **kwargs))
+        return (ttl or 0.0) * (1.0 - self.refresh)
+
     def lead(self, ttl: float, cost: float) -> float:
         """Seconds before the end of ttl from which hits are looked at."""
         lead = 0.0 if self.refresh is None else ttl * (1.0 - self.refresh)
@@ -138,23 +181,31 @@ class Rules:
             raise TypeError(f"{self.name}: tags must return an iterable of tags, got {given!r}")
         return tuple(given)
 
-    def fail(self, flight: Flight, error: Exception) -> None:
-        """End a flight with an error, that is kept if error_ttl says so."""
+    def fail(self, flight: Flight, error: BaseException, cache: Cache[Any, Any]) -> None:
+        """End a flight with an error, that is kept if error_ttl says so and there is no value yet: a
+        renewal that fails, or a load in grace, takes nothing away."""
         for kind in type(error).__mro__:
             ttl = self.error_ttl.get(kind)
-            if ttl is not None:
-                flight.fail(error, kept=KeptError(error), ttl=ttl)
-                return
+            if ttl is not None and isinstance(error, Exception):
+                if not self._has_value(cache, flight.key):
+                    flight.fail(error, kept=KeptError(error), ttl=ttl)
+                    return
+                break
         flight.fail(error)
+
+    def _has_value(self, cache: Cache[Any, Any], key: Any) -> bool:
+        found = kept(cache, key)
+        return key in cache if found is None else type(found[0]) is not KeptError
 
 
 def seconds(option: str, given: object) -> float | None:
     """A duration as seconds, None for ever; TypeError or ValueError that name the option."""
     if given is None:
         return None
-    total = getattr(given, "total_seconds", None)
-    if total is not None:
-        given = total()
+    if not isinstance(given, (int, float, type)):
+        total = getattr(given, "total_seconds", None)
+        if total is not None:
+            given = total()
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         number = (
             None

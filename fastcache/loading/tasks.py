@@ -21,14 +21,24 @@ _renewals: set[asyncio.Task[None]] = set()
 MOST_RENEWALS = 256
 
 
+def ends_in_error(error: BaseException) -> bool:
+    """Whether what a load raised is for all who wait for it. A CancelledError is, unless it was the load
+    that was cancelled: something that its function waited for was, and it would be again."""
+    if isinstance(error, asyncio.CancelledError) and asyncio._get_running_loop() is not None:
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
+    return isinstance(error, Exception)
+
+
 async def carry_out(load: Load, kwargs: dict[str, Any]) -> None:
-    """Await what the load wants called, and tell it what came of it. Raises only what is no Exception."""
+    """Await what the load wants called, and tell it what came of it. Raises only what ends no load."""
     function, args = next(load)
     try:
         value = await function(*args, **kwargs)
     except BaseException as error:
+        passed_on = ends_in_error(error)
         finish(load, None, error)
-        if not isinstance(error, Exception):
+        if not passed_on:
             raise
     else:
         finish(load, value, None)
@@ -39,6 +49,7 @@ class TaskLoader(Loader):
     miss computes for itself."""
 
     asynchronous = True
+    ends_in_error = staticmethod(ends_in_error)
 
     def _loop(self) -> Any:
         return asyncio._get_running_loop()

@@ -76,9 +76,11 @@ class Pool:
                 self._idle -= 1
             try:
                 job()
-            except BaseException:  # noqa: BLE001 - logged; the thread goes on
+            except Exception:  # logged; the thread goes on
                 # a load ends its flight whatever happens; what is left is a fault of ours
                 log.exception("a background load failed in an unexpected way")
+            except BaseException as error:  # noqa: BLE001 - SystemExit and the like, that end no thread here
+                log.warning("a load in a background thread was ended by %r", error)
             del job
 
 
@@ -88,12 +90,16 @@ renewals = Pool("fastcache-renewal", 4, 256)
 timed = Pool("fastcache-load", 64, None)
 
 
-def carry_out(load: Load, kwargs: dict[str, Any]) -> None:
-    """Call what the load wants called, and tell it what came of it. Raises only what is no Exception."""
+def carry_out(load: Load, kwargs: dict[str, Any], ended_by: list[BaseException]) -> None:
+    """Call what the load wants called, and tell it what came of it. Raises only what is no Exception,
+    which ended_by has then, too."""
     function, args = next(load)
     try:
         value = function(*args, **kwargs)
     except BaseException as error:
+        if not isinstance(error, Exception):
+            ended_by.append(error)
+            del ended_by  # else the traceback would hold the error
         finish(load, None, error)
         if not isinstance(error, Exception):
             raise
@@ -125,21 +131,26 @@ class ThreadLoader(Loader):
                 return self.function(*call.args, **call.kwargs)
             if step.what != LOAD:
                 return flight.wait(step.seconds)
-            self._load(flight, call, step.old)
+            return self._load(flight, call, step.old)
         finally:
             del step, flight
 
-    def _load(self, flight: Flight, call: Call, old: Old | None) -> None:
+    def _load(self, flight: Flight, call: Call, old: Old | None) -> list[BaseException]:
         load = self.load(flight, call, old)
+        ended_by: list[BaseException] = []
         if (self.soft_timeout is not None or self.hard_timeout is not None) and not timed.inside():
             flight.hand_over()
             context = contextvars.copy_context()
-            if timed.submit(lambda: context.run(carry_out, load, call.kwargs)):
-                return
+            if timed.submit(lambda: context.run(carry_out, load, call.kwargs, ended_by)):
+                return ended_by
         del flight
-        carry_out(load, call.kwargs)
+        try:
+            carry_out(load, call.kwargs, ended_by)
+        finally:
+            ended_by.clear()
+        return ended_by
 
     def _start(self, load: Load, flight: Flight, call: Call) -> bool:
         flight.hand_over()
         context = contextvars.copy_context()
-        return renewals.submit(lambda: context.run(carry_out, load, call.kwargs))
+        return renewals.submit(lambda: context.run(carry_out, load, call.kwargs, []))

@@ -1,0 +1,319 @@
+"""The loads of batches: single misses gathered, each key loaded once at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Iterator, KeysView, Mapping, ValuesView
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fastcache._core import CallBinder, board, enter_flights, kept, leave_flights, served
+from fastcache.loading.loader import finish
+from fastcache.loading.rules import KeptError
+from fastcache.loading.tasks import ended_in_loop, ends_in_error, spawn
+from fastcache.loading.wanted import Gathering, Wanted, abandon, few, outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from fastcache._core import Cache
+    from fastcache.loading.rules import Rules
+
+#: What counts as several keys. A tuple is one key, since keys may be tuples.
+SEVERAL = (list, set, frozenset, KeysView, ValuesView, Iterator, range)
+_ABSENT = object()
+
+
+class BatchLoads:
+    """Where a batch's values are kept, and how what is missing comes there.
+
+    Loads are carried out by a thread that misses, or in a task of the loop of one that does."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        cache: Cache[Any, Any],
+        prefix: str | None,
+        rules: Rules,
+        *,
+        asynchronous: bool,
+        max_batch: int = 1000,
+        max_wait: float = 0.002,
+        wait_timeout: float | None = 60.0,
+    ) -> None:
+        self.cache = cache
+        self._function = function
+        self._prefix = prefix
+        self._rules = rules
+        self._asynchronous = asynchronous
+        self._max_batch = max_batch
+        self._max_wait = max_wait
+        self._wait_timeout = wait_timeout
+        self._binder = CallBinder((), bind=False, ignored=(), vary=(), prefix=prefix, typed=False)
+        self._lock = threading.Lock()
+        self._gatherings: dict[Any, Gathering] = {}  # event loop, or None for threads
+        self._counts = [0, 0]  # hits and misses, in a cache shared with others
+        self._owner: weakref.ref[Any] | None = None  # the instance or class that holds it, of a method
+
+    def _place(self, key: Any) -> Any:
+        """The key in the cache."""
+        return key if self._prefix is None else self._binder(key)
+
+    # ---- calls ---------------------------------------------------------------------------------
+
+    def _ask(self, keys: Any, instance: Any) -> Any:
+        several = isinstance(keys, SEVERAL)
+        asked = list(dict.fromkeys(keys)) if several else [keys]
+        answer = self._answer_async if self._asynchronous else self._answer
+        return answer(asked, several, instance)
+
+    def _answer(self, asked: list[Any], several: bool, instance: Any) -> Any:
+        found, wanted = self._look(asked, None)
+        mine = [w for w in wanted if w.leads]
+        try:
+            if mine:
+                for w in mine:
+                    w.flight.hand_over()
+                if several:
+                    self._load_all([*mine], instance)
+                else:
+                    self._gather(mine[0], instance)
+            for w in wanted:
+                ended = True
+                if w.flight.running:
+                    token = w.flight.follow(False)
+                    ended = False
+                    if token is not None:
+                        try:
+                            ended = w.flight.wait(self._wait_timeout)
+                        finally:
+                            w.flight.unfollow(token)
+                if not ended:
+                    found[w.key] = self._checked([w.key], self._call([w.key], instance))[w.key]
+                elif w.flight.landed or w.flight.failed:
+                    found[w.key] = outcome(w)
+                else:  # abandoned
+                    found[w.key] = self._answer([w.key], False, instance)
+        finally:
+            # an error's traceback holds this frame; see ThreadLoader
+            w = None  # type: ignore[assignment]
+            del mine, wanted
+        return self._given(found, asked, several)
+
+    async def _answer_async(self, asked: list[Any], several: bool, instance: Any) -> Any:
+        loop = asyncio._get_running_loop()
+        found, wanted = self._look(asked, loop)
+        mine = [w for w in wanted if w.leads]
+        try:
+            if mine:
+                if loop is None:
+                    await self._load_all_async([*mine], instance)
+                elif several:
+                    spawn(self._load_all_async([*mine], instance), partial(abandon, mine))
+                else:
+                    self._gather_async(mine[0], instance, loop)
+            for w in wanted:
+                ended = True
+                if w.flight.running:
+                    token = w.flight.follow(True) if loop is not None else None
+                    ended = False
+                    if token is not None:
+                        try:
+                            ended = await ended_in_loop(w.flight, self._wait_timeout)
+                        finally:
+                            w.flight.unfollow(token)
+                if not ended:
+                    values = await self._call([w.key], instance)
+                    found[w.key] = self._checked([w.key], values)[w.key]
+                elif w.flight.landed or w.flight.failed:
+                    found[w.key] = outcome(w)
+                else:  # abandoned
+                    found[w.key] = await self._answer_async([w.key], False, instance)
+        finally:
+            w = None  # type: ignore[assignment]
+            del mine, wanted
+        return self._given(found, asked, several)
+
+    def _look(self, asked: list[Any], loop: Any) -> tuple[dict[Any, Any], list[Wanted]]:
+        """What is there, and what is not."""
+        found: dict[Any, Any] = {}
+        wanted: list[Wanted] = []
+        places = [self._place(key) for key in asked]
+        for key, place, value in zip(
+            asked, places, self.cache.get_many(places, _ABSENT), strict=True
+        ):
+            if value is not _ABSENT:
+                found[key] = value
+                continue
+            try:
+                old = kept(self.cache, place) if self._rules.keeps else None
+                if old is not None and type(old[0]) is KeptError:
+                    served(self.cache)
+                    raise old[0].again()
+                flight, leads = board(
+                    self.cache,
+                    place,
+                    loop=loop,
+                    tags=self._rules.early_tags,
+                    late=self._rules.late_tags,
+                )
+            except BaseException:
+                abandon(wanted)  # nobody else would
+                raise
+            wanted.append(Wanted(key, flight, leads and flight.running))
+        if self._prefix is not None:
+            with self._lock:
+                self._counts[0] += len(found)
+                self._counts[1] += len(wanted)
+        return found, wanted
+
+    def _given(self, found: dict[Any, Any], asked: list[Any], several: bool) -> Any:
+        copier = self._rules.copier
+        if copier is not None:
+            found = {key: copier(value) for key, value in found.items()}
+        return {key: found[key] for key in asked} if several else found[asked[0]]
+
+    # ---- loads ---------------------------------------------------------------------------------
+
+    def _gather(self, one: Wanted, instance: Any) -> None:
+        """Add a miss to those that wait; whoever was first loads them all."""
+        with self._lock:
+            gathering = self._gatherings.get(None)
+            first = gathering is None
+            if gathering is None:
+                gathering = self._gatherings[None] = Gathering()
+            gathering.wanted.append(one)
+            if len(gathering.wanted) >= self._max_batch:
+                del self._gatherings[None]
+                gathering.full.set()
+        if not first:
+            return
+        try:
+            gathering.full.wait(self._max_wait)
+        finally:
+            with self._lock:
+                if self._gatherings.get(None) is gathering:
+                    del self._gatherings[None]
+            self._load_all(gathering.wanted, instance)
+
+    def _gather_async(self, one: Wanted, instance: Any, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            gathering = self._gatherings.get(loop)
+            first = gathering is None
+            if gathering is None:
+                gathering = self._gatherings[loop] = Gathering()
+                gathering.future = loop.create_future()
+            gathering.wanted.append(one)
+            if len(gathering.wanted) >= self._max_batch:
+                del self._gatherings[loop]
+                assert gathering.future is not None
+                gathering.future.set_result(None)
+        if first:
+            spawn(self._load_gathered(gathering, instance, loop), lambda: abandon(gathering.wanted))
+
+    async def _load_gathered(
+        self, gathering: Gathering, instance: Any, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        assert gathering.future is not None
+        try:
+            await asyncio.wait({gathering.future}, timeout=self._max_wait)
+        finally:
+            with self._lock:
+                if self._gatherings.get(loop) is gathering:
+                    del self._gatherings[loop]
+            if not gathering.future.done():
+                gathering.future.cancel()
+        await self._load_all_async(gathering.wanted, instance)
+
+    def _load_all(self, wanted: list[Wanted], instance: Any) -> None:
+        """Load, in calls of at most max_batch keys; all flights have ended when it returns."""
+        try:
+            while wanted:
+                part, wanted[: self._max_batch] = wanted[: self._max_batch], []
+                load = self._load(part)
+                keys = next(load)
+                part = []
+                try:
+                    values = self._call(keys, instance)
+                except BaseException as error:
+                    finish(load, None, error)
+                    if not isinstance(error, Exception):
+                        raise
+                else:
+                    finish(load, values, None)
+        finally:
+            abandon(wanted)
+            del wanted
+
+    async def _load_all_async(self, wanted: list[Wanted], instance: Any) -> None:
+        try:
+            while wanted:
+                part, wanted[: self._max_batch] = wanted[: self._max_batch], []
+                load = self._load(part)
+                keys = next(load)
+                part = []
+                try:
+                    values = await self._call(keys, instance)
+                except BaseException as error:
+                    passed_on = ends_in_error(error)
+                    finish(load, None, error)
+                    if not passed_on:
+                        raise
+                else:
+                    finish(load, values, None)
+        finally:
+            abandon(wanted)
+            del wanted
+
+    def _load(
+        self, part: list[Wanted]
+    ) -> Generator[list[Any], tuple[Any, BaseException | None], None]:
+        """One call: yields its keys, to be sent (values, None) or (None, exception)."""
+        flights = tuple(w.flight for w in part)
+        try:
+            token = enter_flights(flights)
+            values, error = yield [w.key for w in part]
+            leave_flights(flights, token, error is not None)
+            if error is None:
+                self._land(part, values)
+            elif ends_in_error(error):
+                for flight in flights:
+                    self._rules.fail(flight, error, self.cache)
+        finally:
+            abandon(part)
+
+    def _call(self, keys: list[Any], instance: Any) -> Any:
+        return self._function(keys) if self._owner is None else self._function(instance, keys)
+
+    def _land(self, part: list[Wanted], values: Any) -> None:
+        try:
+            values = self._checked([w.key for w in part], values)
+        except (TypeError, ValueError) as error:
+            for w in part:
+                w.flight.fail(error)
+            return
+        for w in part:
+            try:
+                self._rules.land(w.flight, values[w.key], (w.key,), {})
+            except Exception as raised:  # noqa: BLE001 - passed on to every caller
+                if w.flight.running:  # what the user gave for ttl, tags or copy
+                    w.flight.fail(raised)
+
+    def _checked(self, keys: list[Any], values: Any) -> Mapping[Any, Any]:
+        name = self._rules.name
+        if not isinstance(values, Mapping):
+            raise TypeError(f"{name}: with batch=True it must return a mapping, got {values!r}")
+        missing = [key for key in keys if key not in values]
+        if missing:
+            raise ValueError(
+                f"{name}: with batch=True it must return all keys, but {few(missing)} missing"
+            )
+        if len(values) != len(keys):
+            given = set(keys)
+            foreign = [key for key in values if key not in given]
+            raise ValueError(
+                f"{name}: with batch=True it must return only the keys it was given, but {few(foreign)} foreign"
+            )
+        return values
