@@ -8,7 +8,8 @@ import weakref
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from fastcache._core import Cache, Cached, CallBinder
-from fastcache.loading.options import Options
+from fastcache.loading.options import Options, is_async
+from fastcache.loading.places import is_global, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -28,6 +29,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 _prefixes: weakref.WeakValueDictionary[tuple[int, str], Cached[..., Any]] = (
     weakref.WeakValueDictionary()
 )
+
 
 
 @overload
@@ -138,10 +140,21 @@ def _signature() -> inspect.Signature:
 cached.__dict__["__signature__"] = _signature()
 
 
+class _ClassMethod(classmethod):  # type: ignore[type-arg]
+    """A classmethod whose `cache_*` calls need no class. What is under the built-in one is not asked for
+    this by CPython 3.13."""
+
+    def __get__(self, instance: Any, owner: type | None = None, /) -> Any:
+        return self.__func__.__get__(type(instance) if owner is None else owner, None)
+
+
 def _decorate(function: Any, options: dict[str, Any]) -> Any:
     # the wrappers of the standard library go outside, whatever the order
-    if isinstance(function, (classmethod, staticmethod)):
-        return type(function)(_decorate(function.__func__, options))
+    if isinstance(function, classmethod):
+        inner = _decorate(function.__func__, options)
+        return _ClassMethod(inner.of_classes() if options.get("batch") else inner)
+    if isinstance(function, staticmethod):
+        return staticmethod(_decorate(function.__func__, options))
     if isinstance(function, property):
         inner = _decorate(function.fget, {**options, "method": True})
         return property(inner, function.fset, function.fdel, function.__doc__)
@@ -149,16 +162,22 @@ def _decorate(function: Any, options: dict[str, Any]) -> Any:
     try:
         if not callable(function):
             raise TypeError(f"only callables can be cached, got {function!r}")
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        if _is_generator(function) or _is_generator(getattr(type(function), "__call__", None)):  # noqa: B004
             raise TypeError("a generator can be read only once; return a list instead")
         wrapper = _make(function, name, Options(**options))
     except (TypeError, ValueError) as error:
-        raise type(error)(f"cached({name}): {error}") from None
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"cached({name}): {error}") from None
     return functools.update_wrapper(wrapper, function)
 
 
+def _is_generator(function: Any) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
 def _make(function: Any, name: str, options: Options) -> Any:
-    asynchronous = _is_async(function)
+    asynchronous = is_async(function)
+    options.check_against(asynchronous)
     shared = options.cache is not None
     cache = options.cache if shared else options.own_cache(name)
     prefix = (options.namespace or _prefix_of(function, cache)) if shared else None
@@ -196,16 +215,17 @@ def _make(function: Any, name: str, options: Options) -> Any:
 def _loader(function: Any, rules: Rules, asynchronous: bool, options: Options) -> Loader:
     def named(cached: Cached[..., Any], owner: type, attribute: str) -> None:
         """It was found in a class body, as `attribute`."""
-        if options.method is False or options.cache is not None or cached._is_method:
+        if options.method is False or options.cache is not None or is_global(cached, function):
             return
         if not owner.__dictoffset__ and not owner.__weakrefoffset__:
             raise TypeError(
                 f"{rules.name}: {owner.__name__} objects have neither a __dict__ nor weak references, so "
                 "they cannot hold cached results; add '__weakref__' to __slots__, or use method=False"
             )
-        _make_method(
-            cached, function, f"{owner.__module__}.{owner.__qualname__}.{attribute}", options
-        )
+        if not cached._is_method:
+            _make_method(
+                cached, function, f"{owner.__module__}.{owner.__qualname__}.{attribute}", options
+            )
 
     return _loader_class(asynchronous)(
         function,
@@ -230,16 +250,8 @@ def _loader_class(asynchronous: bool) -> type[Loader]:
 
 
 def _make_method(cached: Cached[..., Any], function: Any, slot: str, options: Options) -> None:
-    binder = _binder(function, None, options, method=True)
-    cached._make_method(slot, binder)
-
-
-def _is_async(function: Any) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or (
-        not inspect.isroutine(function)
-        and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+    cached._make_method(
+        place_of(cached, slot), _binder(function, None, options, method=True)
     )
 
 
@@ -294,12 +306,23 @@ def _binder(function: Any, prefix: str | None, options: Options, *, method: bool
     if not (options.ignore or options.bind or options.vary or prefix is not None):
         return None
     parameters = _parameters(function) if options.ignore or options.bind or method else []
-    ignored = _ignored(options.ignore, parameters)
-    method = method and bool(parameters) and parameters[0].kind in _POSITIONAL
+    ignored: set[object] = {*_ignored(options.ignore, parameters)}
     if method:
-        ignored.add(parameters[0].name)
+        if not parameters or parameters[0].kind not in _POSITIONAL:  # def method(*args)
+            parameters.insert(0, inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY))
+        elif parameters[0].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            ignored.add(parameters[0].name)
+    described = []
+    for index, p in enumerate(parameters):
+        name: object = p.name
+        if p.kind is p.POSITIONAL_ONLY and (p.name in ignored or (method and index == 0)):
+            # **kwargs may have this name too
+            ignored.discard(p.name)
+            name = object()
+            ignored.add(name)
+        described.append((name, int(p.kind), p.default is not p.empty, p.default))
     return CallBinder(
-        [(p.name, int(p.kind), p.default is not p.empty, p.default) for p in parameters],
+        described,
         bind=options.bind,
         ignored=ignored,
         vary=options.vary,

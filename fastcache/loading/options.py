@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy as _copy
+import functools
+import inspect
 from contextvars import ContextVar
 from typing import Any
 
@@ -92,8 +94,8 @@ class Options:
         """What each needs, and what does not go with what."""
         self._check_numbers()
         for option in ("refresh", "early", "stale", "grace"):
-            if self.ttl is None:
-                self._refuse(option, "needs a ttl")
+            if not self.ttl:
+                self._refuse(option, "needs a ttl" if self.ttl is None else "needs a ttl above 0")
         for option in ("bind", "typed", "ignore"):
             if self.key is not None:
                 self._refuse(option, f"does not go with key={self.key!r}")
@@ -128,6 +130,19 @@ class Options:
             raise TypeError(f"cache must be a Cache or None, got {self.cache!r}")
         if self.namespace is not None and not isinstance(self.namespace, str):
             raise TypeError(f"namespace must be a str or None, got {self.namespace!r}")
+        if self.namespace == "":
+            raise ValueError("namespace must not be empty, got ''")
+
+    def check_against(self, asynchronous: bool) -> None:
+        """What depends on the function: whether it is async."""
+        for option in ("key", "ttl", "tags"):
+            if is_async(getattr(self, option)):
+                raise TypeError(f"{option} must not be async, got {getattr(self, option)!r}")
+        if self.reload is not None and is_async(self.reload) is not asynchronous:
+            raise TypeError(
+                f"reload must be {'async, as' if asynchronous else 'a plain function, like'} the function, "
+                f"got {self.reload!r}"
+            )
 
     def _refuse(self, option: str, why: str) -> None:
         value = getattr(self, option)
@@ -173,6 +188,16 @@ class Options:
             clock=self.own.get("clock"),
             name=name,
         )
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling it gives a coroutine."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or (
+        not inspect.isroutine(function)
+        and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+    )
 
 
 def _items(option: str, given: Any, kinds: tuple[type, ...], what: str) -> tuple[Any, ...]:
