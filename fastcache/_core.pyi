@@ -432,10 +432,10 @@ class CallBinder:
 
     def __new__(
         cls,
-        parameters: Iterable[tuple[str, int, bool, Any]],
+        parameters: Iterable[tuple[object, int, bool, Any]],
         *,
         bind: bool,
-        ignored: Iterable[str],
+        ignored: Iterable[object],
         vary: Iterable[Any],
         prefix: str | None,
         typed: bool,

@@ -89,13 +89,8 @@ cdef class Cached(CachedFunction):
             return CacheInfo(sum([i.hits for i in infos]), sum([i.misses for i in infos]), self.shown_maxsize,
                              sum([i.currsize for i in infos]))
         if self.prefix is not None:
-<<<<<<< HEAD
-            return CacheInfo(self.own_hits, self.own_misses, self.cache.maxsize, len(keys_under(self.cache, self.prefix)))
-        return info_of(self.cache)
-=======
             return CacheInfo(self.own_hits, self.own_misses, self.cache.maxsize, count_under(self.cache, self.prefix))
-        return CacheInfo(self.cache.hits, self.cache.misses, self.cache.maxsize, self.cache.count)
->>>>>>> 63258c7 (wip)
+        return info_of(self.cache)
 
     def cache_clear(self):
         """Forget all results and counts: of a method, those of all instances; in a shared cache, only

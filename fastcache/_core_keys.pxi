@@ -69,7 +69,8 @@ cdef object bound_key(CallBinder self, tuple args, dict kwargs):
     if not (bind_into(self, args, kwargs, items, types) if self.bind else
             leave_out(self, args, kwargs, items, types)):
         # the function will say what is wrong with these arguments; until then they need some key
-        items = [MARK, *args, MARK, *kwargs.items()]
+        items = [] if self.prefix is None else [self.prefix]
+        items += [MARK, *args, MARK, *kwargs.items()]
     for variable in self.vary:
         items.append(variable.get(ABSENT))
     if self.typed:

@@ -210,18 +210,13 @@ def postpone(Cache cache not None, key, double wait, /):
     unlock(cache)
 
 
-<<<<<<< HEAD
-def served(Cache cache not None, /):
-    """A miss turned out to be a hit, on an entry past its ttl or on a kept error."""
-    lock(cache)
-=======
 def served(Cache cache not None, Cached function=None, /):
     """A miss (of `function`, in a cache it shares) turned out to be a hit, on an entry past its ttl or
     on a kept error."""
+    lock(cache)
     if function is not None and function.own_misses:
         function.own_misses -= 1
         function.own_hits += 1
->>>>>>> 63258c7 (wip)
     if cache.misses:
         cache.misses -= 1
     cache.hits += 1

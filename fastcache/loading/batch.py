@@ -98,7 +98,10 @@ class BatchFunction(BatchLoads):
             )
         if self._prefix is not None:
             return CacheInfo(
-                *self._counts, self.cache.maxsize, count_under(self.cache, self._prefix)
+                self._counts[0],
+                self._counts[1],
+                self.cache.maxsize,
+                count_under(self.cache, self._prefix),
             )
         stats = self.cache.stats()
         return CacheInfo(stats.hits, stats.misses, self.cache.maxsize, len(self.cache))
@@ -180,15 +183,22 @@ class BatchFunction(BatchLoads):
     def _child_of(self, instance: Any) -> BatchFunction:
         assert self._slot is not None
         held: Any = None
+        child: Any
         if not isinstance(instance, type):
             held = getattr(instance, "__dict__", None)
             if held is None:
-                raise TypeError(f"{self._rules.name} is a method of instances with a __dict__, got {instance!r}")
+                raise TypeError(
+                    f"{self._rules.name} is a method of instances with a __dict__, got {instance!r}"
+                )
             child = held.get(self._slot)
         else:
             child = None if self._of_classes is None else self._of_classes.get(instance)
         # one that came along when the instance was copied is another's
-        if type(child) is BatchFunction and child._owner is not None and child._owner() is instance:
+        if (
+            isinstance(child, BatchFunction)
+            and child._owner is not None
+            and child._owner() is instance
+        ):
             return child
         new = BatchFunction(
             self._function,
@@ -210,6 +220,7 @@ class BatchFunction(BatchLoads):
                 child = held[self._slot]
             if child is new:
                 self._children.add(new)
+        assert isinstance(child, BatchFunction)
         return child
 
     def __reduce__(self) -> Any:

@@ -55,7 +55,9 @@ class BatchLoads:
         self._lock = threading.Lock()
         self._gatherings: dict[Any, Gathering] = {}  # event loop, or None for threads
         self._counts = [0, 0]  # hits and misses, in a cache shared with others
-        self._owner: weakref.ref[Any] | None = None  # the instance or class that holds it, of a method
+        self._owner: weakref.ref[Any] | None = (
+            None  # the instance or class that holds it, of a method
+        )
 
     def _place(self, key: Any) -> Any:
         """The key in the cache."""
@@ -185,6 +187,7 @@ class BatchLoads:
             if gathering is None:
                 gathering = self._gatherings[None] = Gathering()
             gathering.wanted.append(one)
+            del one  # see _answer
             if len(gathering.wanted) >= self._max_batch:
                 del self._gatherings[None]
                 gathering.full.set()

@@ -31,7 +31,6 @@ _prefixes: weakref.WeakValueDictionary[tuple[int, str], Cached[..., Any]] = (
 )
 
 
-
 @overload
 def cached(fn: Callable[P, R], /) -> Cached[P, R]: ...
 @overload
@@ -250,9 +249,7 @@ def _loader_class(asynchronous: bool) -> type[Loader]:
 
 
 def _make_method(cached: Cached[..., Any], function: Any, slot: str, options: Options) -> None:
-    cached._make_method(
-        place_of(cached, slot), _binder(function, None, options, method=True)
-    )
+    cached._make_method(place_of(cached, slot), _binder(function, None, options, method=True))
 
 
 def _mark_coroutine_function(wrapper: Any, function: Any) -> None:

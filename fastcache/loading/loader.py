@@ -38,7 +38,7 @@ ALONE = "alone"
 class Call(NamedTuple):
     """One call of a cached function: where its result belongs, and how to compute it."""
 
-    cached: Cached[..., Any]
+    cached: Any  # the Cached; mypy would take it for a method
     cache: Cache[Any, Any]
     key: Any
     args: tuple[Any, ...]

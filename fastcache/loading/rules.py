@@ -65,19 +65,20 @@ def _put_together(error: Exception) -> Exception:
     """A copy without the class's own __init__, which may want other arguments than the exception keeps
     (`super().__init__(f"no user {number}")`), and do whatever it likes with them."""
     kind = type(error)
-    _, args, *state = error.__reduce__()
-    assert isinstance(args, tuple)
+    reduced: Any = error.__reduce__()
+    args, state = reduced[1], reduced[2] if len(reduced) > 2 else None
+    given = error.args
     if isinstance(error, ExceptionGroup):
-        args = (error.message, [fresh_copy(inner) for inner in error.exceptions])
-    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+        given = args = (error.message, [fresh_copy(inner) for inner in error.exceptions])
+    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
     twin: Exception = kind.__new__(kind, *args)
     builtin.__init__(twin, *args)
-    _put(twin, "args", error.args)
+    _put(twin, "args", given)
     for base in kind.__mro__[: kind.__mro__.index(builtin)]:
         for name, member in vars(base).items():
             if type(member) is MemberDescriptorType and hasattr(error, name):  # __slots__
                 member.__set__(twin, member.__get__(error))
-    for name, value in ((state[0] if state else None) or {}).items():
+    for name, value in (state or {}).items():
         _put(twin, name, value)
     return twin
 
@@ -124,9 +125,7 @@ class Rules:
         """Whether the tags come with the value."""
         return callable(self.tags)
 
-    def refresh_lead(
-        self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> float:
+    def refresh_lead(self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
         """Seconds before the end of the ttl of a value that was stored from which it is renewed."""
         if self.refresh is None:
             return 0.0

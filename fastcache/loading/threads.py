@@ -76,7 +76,7 @@ class Pool:
                 self._idle -= 1
             try:
                 job()
-            except Exception:  # logged; the thread goes on
+            except Exception:  # noqa: BLE001 - logged; the thread goes on
                 # a load ends its flight whatever happens; what is left is a fault of ours
                 log.exception("a background load failed in an unexpected way")
             except BaseException as error:  # noqa: BLE001 - SystemExit and the like, that end no thread here
