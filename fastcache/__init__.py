@@ -11,6 +11,7 @@ from fastcache.decorators import cache, fifo_cache, lfu_cache, lru_cache, ttl_ca
 
 TYPE_CHECKING = False  # importing typing would cost a third of the import of this package
 if TYPE_CHECKING:
+    from fastcache.alru import alru_cache as alru_cache
     from fastcache.clru import clru_cache as clru_cache
     from fastcache.loading.decorate import cached as cached
     from fastcache.names import Namespace as Namespace
@@ -26,6 +27,7 @@ __all__ = [
     "CallKey",
     "Entry",
     "Namespace",
+    "alru_cache",
     "cache",
     "cached",
     "clru_cache",
@@ -38,6 +40,7 @@ __all__ = [
 #: Public names that are imported when they are first asked for -> their module.
 _LATER = {
     "Namespace": "fastcache.names",
+    "alru_cache": "fastcache.alru",
     "cached": "fastcache.loading.decorate",
     "clru_cache": "fastcache.clru",
 }

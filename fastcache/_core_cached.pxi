@@ -48,6 +48,9 @@ cdef class Cached(CachedFunction):
     cdef object children        # all of them, weakly
     cdef uint64_t own_hits      # in a cache shared with others
     cdef uint64_t own_misses
+    cdef object home            # where it keeps to one event loop (_core_home.pxi): by what that is known,
+    cdef object marker          #   of what type the marks are that stand in for what is being loaded,
+    cdef vectorcallfunc below   #   and what call_at_home calls
 
     def _configure(self, loader, *, simple, asynchronous, binder, vary, copier, prefix, ttl, tti, tags, patience):
         """Called once, by `cached`."""
@@ -72,6 +75,13 @@ cdef class Cached(CachedFunction):
         hash(self.slot)             # call_method takes it from the str
         self.vectorcall = <vectorcallfunc><void*>call_method
 
+    def _keep_to_loop(self, marker):
+        """From now on loader.arrived(self) is called before the next call, and before any call of
+        which it is not certain that its event loop is that of the last; it returns that loop. What
+        is found in the cache of the type `marker` is no value: its call is awaited as
+        loader.joined(it, args, kwargs)."""
+        keep_to_loop(self, marker)
+
     @property
     def _is_method(self):
         return self.per_instance
@@ -84,6 +94,8 @@ cdef class Cached(CachedFunction):
 
     def cache_info(self):
         """Hits, misses, maxsize and currsize, as a CacheInfo: of a method, over all instances."""
+        if self.marker is not None:
+            expire(self.cache, None)
         if self.per_instance:
             infos = [(<Cached>child).cache_info() for child in children_of(self)]
             return CacheInfo(sum([i.hits for i in infos]), sum([i.misses for i in infos]), self.shown_maxsize,
@@ -104,6 +116,10 @@ cdef class Cached(CachedFunction):
         else:
             self.cache.clear()
             counts(self.cache, True)
+
+    def cache_parameters(self):
+        """A new dict of the decorator's maxsize and typed."""
+        return self.loader.parameters(self) if self.marker is not None else CachedFunction.cache_parameters(self)
 
     def cache_key(self, /, *args, **kwargs):
         """The key under which this call is kept in `.cache`."""
@@ -411,7 +427,7 @@ cdef object checked_key(Cached self, object key):
         try:
             hash(key)
         except TypeError:
-            raise TypeError(f"{name_of(self)}: key must return something hashable, got {key!r}") from None
+            raise TypeError(f"{name_of(self)}: key must return something hashable, and this is unhashable: {key!r}") from None
         if self.prefix is not None or self.vary:
             parts = [key] if self.prefix is None else [self.prefix, key]
             for variable in self.vary:

@@ -119,6 +119,13 @@ cdef extern from *:
     #define raw_result(call, value) FC_CORE(result_of)((FC_CACHED_CALL)(call), value)
     #define raw_inner_coroutine(call) (((FC_CACHED_CALL)(call))->inner)
     #define raw_only(call) (&((FC_CACHED_CALL)(call))->only)
+    static int FC_CORE(arrive)(FC_CACHED);
+    static PyObject *FC_CORE(join_load)(FC_CACHED, PyObject **, size_t, PyObject *, PyObject *);
+    #define raw_home(f) (((FC_CACHED)(f))->home)
+    #define raw_marker(f) (((FC_CACHED)(f))->marker)
+    #define raw_below(f) (((FC_CACHED)(f))->below)
+    #define raw_arrive(f) FC_CORE(arrive)((FC_CACHED)(f))
+    #define raw_join_load(f, args, nargsf, names, mark) FC_CORE(join_load)((FC_CACHED)(f), args, nargsf, names, mark)
     #define FC_BOUND_VECTORCALL_OFFSET offsetof(struct __pyx_obj_9fastcache_5_core_BoundCached, vectorcall)
     """
     int raw_mix_quickly(PyObject*, uint64_t*) noexcept
@@ -161,5 +168,10 @@ cdef extern from *:
     PyObject* raw_result(PyObject*, PyObject*) noexcept
     PyObject* raw_inner_coroutine(PyObject*) noexcept
     PyObject** raw_only(PyObject*) noexcept
+    PyObject* raw_home(PyObject*) noexcept
+    PyObject* raw_marker(PyObject*) noexcept
+    vectorcallfunc raw_below(PyObject*) noexcept
+    int raw_arrive(PyObject*) noexcept
+    PyObject* raw_join_load(PyObject*, PyObject**, size_t, PyObject*, PyObject*) noexcept
     const Py_ssize_t offset_of_bound_vectorcall "FC_BOUND_VECTORCALL_OFFSET"
     Py_hash_t raw_hash_of "fc_hash"(PyObject*) noexcept

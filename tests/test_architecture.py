@@ -32,6 +32,7 @@ LAYERS = {
     "cachetools": FACE,
     "contrib": FACE,
     "testing": FACE,
+    "alru": BEHAVIOUR,
     "clru": BEHAVIOUR,
     "decorators": BEHAVIOUR,
     "http": BEHAVIOUR,

@@ -1,0 +1,78 @@
+# A Cached that keeps to one event loop at a time (`alru_cache`): what tells a call that it comes from
+# another one, before the key is made, and what makes loads under way entries of the cache like all
+# others, so that they count, are evicted and are forgotten as these are.
+#
+# A hit must not ask asyncio for the running loop: on CPython 3.11 that is a system call (getpid). But an
+# event loop that runs has put methods of its own into its thread's state, to be told of asynchronous
+# generators, and each run makes new ones. So as long as a thread has the very object that the last
+# call found there, a method of the loop that ran then, the same loop runs.
+
+cdef extern from *:
+    """
+    static inline PyObject *fc_loop_hook(void)
+    {
+        return PyThreadState_Get()->async_gen_finalizer;
+    }
+    """
+    PyObject* loop_hook "fc_loop_hook"() noexcept      # borrowed; NULL: there is none
+
+
+cdef int keep_to_loop(Cached self, object marker) except -1:
+    if self.marker is None:
+        self.below = self.inner
+        self.inner = <vectorcallfunc><void*>call_at_home
+    self.marker = marker
+    self.home = UNSET
+    return 0
+
+
+cdef PyObject* call_at_home(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) noexcept:
+    cdef PyObject *value
+    if unlikely(loop_hook() != raw_home(function)) and raw_arrive(function) < 0:
+        return NULL
+    value = raw_below(function)(function, args, nargsf, names)
+    if unlikely(value != NULL and <PyObject*>type_of(value) == raw_marker(function)):
+        return raw_join_load(function, args, nargsf, names, value)
+    return value
+
+
+cdef int arrive(Cached self) except -1:
+    cdef PyObject *hook
+    cdef object loop = self.loader.arrived(self)
+    self.home = UNSET
+    hook = loop_hook()
+    if hook != NULL and getattr(<object>hook, "__self__", None) is loop:
+        self.home = <object>hook
+    return 0
+
+
+cdef PyObject* join_load(Cached self, PyObject **args, size_t nargsf, PyObject *names, PyObject *mark) except NULL:
+    """What awaits the load behind a mark, whose reference is taken over."""
+    cdef object load = owned(mark)
+    cdef dict named = keywords(args + vectorcall_nargs(nargsf), names)
+    cdef Pending pending = Pending.__new__(Pending)
+    pending.coroutine = self.loader.joined(load, arguments(self, args, vectorcall_nargs(nargsf)), named or {})
+    incref(<PyObject*>pending)
+    return <PyObject*>pending
+
+
+def put_for_mark(Cache cache not None, key, mark, value, ttl, /):
+    """Store value where mark is, for ttl seconds (None: for ever), unless it is gone or the key is being
+    changed; whether it was stored. O(1)."""
+    cdef Options o
+    cdef uint64_t hash, since
+    mix_key(<PyObject*>key, &hash)
+    lock(cache)
+    since = load_begins(cache)      # what is changed from here on is not overwritten
+    unlock(cache)
+    try:
+        if peek(cache, key, None) is not mark:
+            return False
+        options(cache, &o, key, value, ttl, UNSET, UNSET, ())
+        o.load = True
+        o.since = since
+        return put(cache, <PyObject*>key, hash, <PyObject*>value, &o, time_if_any(cache), SET) != 0
+    finally:
+        lock(cache)
+        load_ends(cache)
+        unlock(cache)
