@@ -2,7 +2,7 @@
 
 cdef int check(Cache self) except -1:
     cdef uint64_t seen = 0, cells = 0, i, timed = 0, listed = 0, nodes = 0, refs = 0, wide = 0
-    cdef size_t d, n = <size_t>1 << self.table.bits
+    cdef size_t d, n
     cdef Segment *s
     cdef Entry *p
     cdef Extra *x
@@ -10,6 +10,7 @@ cdef int check(Cache self) except -1:
     cdef uint32_t e, tag, b, before, first
     cdef int64_t total = 0
     lock(self)
+    n = <size_t>1 << self.table.bits
     try:
         # the index names every live entry once, reachable from its home cell
         d = 0
