@@ -127,6 +127,10 @@ cdef extern from "compat.h":
     int list_append "PyList_Append"(PyObject*, PyObject*) noexcept
     PyObject* call_with_tuple "PyObject_Call"(PyObject*, PyObject*, PyObject*) noexcept
     PyObject* PySequence_Fast_ITEM "fc_sequence_item"(object, Py_ssize_t) noexcept
+    PyObject** sequence_items "fc_sequence_items"(object) noexcept
+    PyObject** list_items "fc_list_items"(list) noexcept
+    bint long_is "fc_long_is"(PyObject*, int64_t) noexcept
+    void prefetch "fc_prefetch"(const void*) noexcept
     void list_put "fc_list_put"(list, Py_ssize_t, PyObject*) noexcept
     unsigned long thread_ident "PyThread_get_thread_ident"() noexcept
     ctypedef int (*visitproc)(PyObject*, void*) noexcept

@@ -303,13 +303,106 @@ cdef int invalidate_tags(Cache self, tuple tags) except -1:
 
 # ---- many keys -------------------------------------------------------------------------------
 
+# Keys are looked up AHEAD at a time: first all hashes, then all cells, then all entries, so that the
+# processor fetches what lies far apart in memory while it still looks for the others. No user code
+# runs in between; where some must, the rest of the keys is begun anew after it.
+
+cdef enum:
+    AHEAD = 16
+
+
+cdef inline Py_ssize_t take_ahead(Cache self, Py_ssize_t n, const uint64_t *hashes, PyObject **keys,
+                                  const int64_t *numbers, PyObject **slots) noexcept:
+    """hit_at_once for n keys, given as objects or else as numbers; values go into the list's slots.
+    How many keys, from the first on, were told of."""
+    cdef uint32_t entries[AHEAD]
+    cdef Segment *s
+    cdef uint64_t *cells
+    cdef uint64_t cell, hash
+    cdef uint32_t mask, i
+    cdef Py_ssize_t j, hits = 0
+    cdef Entry *p
+    cdef PyObject *default
+    lock(self)
+    if FREE_THREADED and unlikely(not self.quick):
+        unlock(self)
+        return 0
+    for j in range(n):
+        hash = hashes[j]
+        s = table_segment(&self.table, <uint32_t>(hash >> 32))
+        prefetch(s.cells + (<uint32_t>(hash >> 32) & s.mask))
+    for j in range(n):
+        hash = hashes[j]
+        s = table_segment(&self.table, <uint32_t>(hash >> 32))
+        cells = s.cells
+        mask = s.mask
+        i = <uint32_t>(hash >> 32) & mask
+        cell = cells[i]
+        while (cell ^ hash) >> 32 != 0 and cell != 0:
+            i = (i + 1) & mask
+            cell = cells[i]
+        entries[j] = <uint32_t>cell
+        if cell != 0:
+            prefetch(slab_entry(&self.slab, <uint32_t>cell))
+    for j in range(n):
+        if unlikely(entries[j] == NIL):
+            self.misses += 1
+            continue
+        p = slab_entry(&self.slab, entries[j])
+        if unlikely(p.hash != hashes[j]):
+            n = j
+            break
+        if keys == NULL:
+            if unlikely(not (long_exact(p.key) and long_is(p.key, numbers[j]))):
+                n = j
+                break
+        elif unlikely(p.key != keys[j]) and not same_at_once(p.key, keys[j]):
+            n = j
+            break
+        hits += 1
+        incref(p.value)
+        default = slots[j]
+        slots[j] = p.value
+        decref(default)         # the caller has it too
+        order_to_head(&self.order.order, &self.slab, entries[j])
+    self.hits += hits
+    unlock(self)
+    return n
+
+
+cdef Py_ssize_t get_ahead(Cache self, PyObject **keys, Py_ssize_t n, PyObject **slots) noexcept:
+    cdef uint64_t hashes[AHEAD]
+    cdef Py_ssize_t j
+    if not glance(&self.quick):
+        return 0
+    for j in range(n):
+        if unlikely(not mix_at_once(keys[j], &hashes[j])):
+            n = j
+            break
+    return take_ahead(self, n, hashes, keys, NULL, slots)
+
+
+cdef Py_ssize_t get_numbers_ahead(Cache self, const int64_t *numbers, Py_ssize_t n, PyObject **slots) noexcept:
+    cdef uint64_t hashes[AHEAD]
+    cdef Py_ssize_t j
+    if not glance(&self.quick):
+        return 0
+    for j in range(n):
+        # of others hash() may lose something
+        if unlikely(<uint64_t>numbers[j] + (<uint64_t>1 << 60) - 1 >= (<uint64_t>1 << 61) - 1):
+            n = j
+            break
+        hashes[j] = mix(<uint64_t>(numbers[j] if numbers[j] != -1 else -2))
+    return take_ahead(self, n, hashes, NULL, numbers, slots)
+
+
 cdef list get_many(Cache self, object keys, object default):
     cdef list values
     cdef object key
     cdef uint64_t hash
     cdef PyObject *value
     cdef Py_buffer view
-    cdef Py_ssize_t i, n
+    cdef Py_ssize_t i, n, told, ahead = AHEAD
     cdef PyObject *item
     cdef int r
     if type(keys) is not list and type(keys) is not tuple and PyObject_CheckBuffer(keys) and \
@@ -328,24 +421,26 @@ cdef list get_many(Cache self, object keys, object default):
         keys = list(keys)       # nobody else's: items are borrowed from it
     n = PySequence_Fast_GET_SIZE(keys)
     values = [default] * n
-    for i in range(n):
-        if unlikely(i >= PySequence_Fast_GET_SIZE(keys)):
-            break               # a list may change while its items compare
+    i = 0
+    while True:
+        # a list may change while its items compare
+        n = min(n, PySequence_Fast_GET_SIZE(keys))
+        if i >= n:
+            return values
+        told = get_ahead(self, sequence_items(keys) + i, min(n - i, ahead), list_items(values) + i)
+        i += told
+        if i >= n or told == ahead:
+            ahead = AHEAD
+            continue
+        # where such keys come often, it does not pay to look ahead
+        ahead = AHEAD if told else 1
         item = PySequence_Fast_ITEM(keys, i)
-        if likely(mix_at_once(item, &hash)):
-            r = hit_at_once(self, item, hash, &value)
-            if likely(r == HIT):
-                list_put(values, i, value)
-                continue
-            if r == MISS:
-                count_miss(self)
-                continue
         key = <object>item
         mix_quickly(item, &hash)
         r = look_quickly(self, item, hash, &value)
         if r == HIT or (r != MISS and look(self, item, hash, &value)):
             list_put(values, i, value)
-    return values
+        i += 1
 
 
 cdef bint is_native_integers(Py_buffer *view) noexcept:
@@ -358,16 +453,30 @@ cdef bint is_native_integers(Py_buffer *view) noexcept:
     return view.ndim == 1 and format[0] != 0 and format[1] == 0 and format[0] in b"bBhHiIlLqQnN"
 
 
+cdef inline int64_t integer_at(const char *p, Py_ssize_t size, bint signed) noexcept:
+    # copied, since a buffer may be cut at any byte
+    cdef int64_t v8
+    cdef int32_t v4
+    cdef int16_t v2
+    if size == 8:
+        memcpy(&v8, p, 8)
+        return v8
+    if size == 4:
+        memcpy(&v4, p, 4)
+        return v4 if signed else <int64_t><uint32_t>v4
+    if size == 2:
+        memcpy(&v2, p, 2)
+        return v2 if signed else <int64_t><uint16_t>v2
+    return (<const int8_t*>p)[0] if signed else <int64_t>(<const uint8_t*>p)[0]
+
+
 cdef list get_integers(Cache self, Py_buffer *view, object default):
     """get_many over what is_native_integers."""
     cdef bint signed
-    cdef Py_ssize_t i, n, step
+    cdef Py_ssize_t i = 0, j, m, n, step, told, ahead = AHEAD
     cdef const char *p
-    cdef int64_t v = 0
-    cdef int32_t v4 = 0
-    cdef int16_t v2 = 0
-    cdef uint64_t u = 0, hash
-    cdef bint above = False
+    cdef int64_t numbers[AHEAD]
+    cdef uint64_t hash
     cdef list values
     cdef PyObject *value
     cdef object key
@@ -376,58 +485,24 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
     step = view.strides[0] if view.strides != NULL else view.itemsize
     p = <const char*>view.buf
     values = [default] * n
-    for i in range(n):
-        above = False
-        # copied, since a buffer may be cut at any byte
-        if view.itemsize == 8:
-            memcpy(&v, p, 8)
-            above = not signed and v < 0
-            u = <uint64_t>v
-        elif view.itemsize == 4:
-            memcpy(&v4, p, 4)
-            v = v4 if signed else <int64_t><uint32_t>v4
-        elif view.itemsize == 2:
-            memcpy(&v2, p, 2)
-            v = v2 if signed else <int64_t><uint16_t>v2
-        else:
-            v = (<const int8_t*>p)[0] if signed else <int64_t>(<const uint8_t*>p)[0]
-        p += step
-        if likely(not above) and look_integer(self, v, &value):
-            list_put(values, i, value)
+    while i < n:
+        m = min(n - i, ahead)
+        for j in range(m):
+            numbers[j] = integer_at(p + (i + j) * step, view.itemsize, signed)
+            if view.itemsize == 8 and not signed and numbers[j] < 0:
+                numbers[j] = INT64_MAX      # above, and to be told by its object
+        told = get_numbers_ahead(self, numbers, m, list_items(values) + i)
+        i += told
+        if told == m:
+            ahead = AHEAD
             continue
-        # absent, or not to be told without the object
-        key = u if above else v
-        mix_key(<PyObject*>key, &hash)
+        ahead = AHEAD if told else 1
+        if view.itemsize == 8 and not signed:
+            key = <uint64_t>integer_at(p + i * step, 8, False)
+        else:
+            key = numbers[told]
+        mix_quickly(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
             list_put(values, i, value)
+        i += 1
     return values
-
-
-cdef inline bint look_integer(Cache self, int64_t v, PyObject **value) noexcept:
-    """look() for an int that is no object, among small exact ints. False: not found there."""
-    cdef uint64_t hash = mix(<uint64_t>(v if v != -1 else -2)), cell
-    cdef Segment *s
-    cdef uint32_t i
-    cdef Entry *p
-    cdef int64_t w
-    lock(self)
-    if unlikely(self.flags != 0):
-        unlock(self)
-        return False
-    s = table_segment(&self.table, <uint32_t>(hash >> 32))
-    i = <uint32_t>(hash >> 32) & s.mask
-    while True:
-        cell = s.cells[i]
-        if cell == 0:
-            unlock(self)
-            return False
-        if (cell ^ hash) >> 32 == 0:
-            p = slab_entry(&self.slab, <uint32_t>cell)
-            if p.hash == hash and long_exact(p.key) and long_compact(p.key, &w) and w == v:
-                self.hits += 1
-                policy_hit(&self.order, &self.slab, <uint32_t>cell)
-                value[0] = p.value
-                incref(value[0])
-                unlock(self)
-                return True
-        i = (i + 1) & s.mask

@@ -32,6 +32,8 @@ cdef extern from *:
     static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(args_at_once)(
         FC_CACHE, PyObject **, Py_ssize_t, PyObject *, Py_ssize_t, int, uint64_t *, PyObject **);
+    static FC_ALWAYS_INLINE Py_ssize_t FC_CORE(take_ahead)(
+        FC_CACHE, Py_ssize_t, uint64_t const *, PyObject **, int64_t const *, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);
     static FC_NOINLINE PyObject *FC_CORE(call_of_args_further)(FC_FUNCTION, PyObject **, size_t, uint64_t, int);
     static FC_NOINLINE PyObject *FC_CORE(call_of_two)(PyObject *, PyObject **, size_t);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import random
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -55,6 +56,82 @@ def test_get_many_takes_a_set_a_range_and_a_string() -> None:
     letters: Cache[str, int] = Cache(9)
     letters["a"] = 1
     assert letters.get_many("ab") == [1, None]
+
+
+class Rude:
+    """Asks to be compared, and changes the cache and the list of keys whenever that is done."""
+
+    def __init__(self, cache: Cache[Any, Any], keys: list[Any]) -> None:
+        self.cache, self.keys = cache, keys
+
+    def __hash__(self) -> int:
+        return 5
+
+    def __eq__(self, other: object) -> bool:
+        self.cache.delete(7)
+        del self.keys[40:]
+        return True
+
+
+KINDS: list[Any] = [0, -1, 2**29, 2**31, -(2**31), 2**59, 2**60, -(2**60), 2**61 - 1, 2**61, 2**70]
+KINDS += ["", "a", "\xe9" * 9, "x" * 200, (1, "a"), 1.5, 2.0**70, None, True, b"x"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "options", [{}, {"ttl": 60}, {"policy": "lfu"}, {"details": True}], ids=str
+)
+def test_get_many_is_a_loop_of_get(seed: int, options: dict[str, Any]) -> None:
+    """Keys of all kinds, held and absent, in every order: as get() for each, in the same order."""
+    rng = random.Random(seed)
+    many, single = Cache[Any, Any](1000, **options), Cache[Any, Any](1000, **options)
+    for key in KINDS[:: seed % 3 + 1] + list(range(100, 140)):
+        many[key] = single[key] = ("value", key)
+    common = [*range(95, 145), *(f"no {n}" for n in range(10))]
+    keys = rng.choices(KINDS, k=rng.randrange(60)) + rng.choices(common, k=rng.randrange(300))
+    if seed % 2:
+        rng.shuffle(keys)
+    if seed % 5 == 0:
+        keys = [key + 0 if type(key) is int else key for key in keys]
+    default = object()
+    for given in (keys, tuple(keys)):
+        assert many.get_many(given, default) == [single.get(key, default) for key in keys]
+    assert many.hottest() == single.hottest()
+    assert (many.stats().hits, many.stats().misses) == (single.stats().hits, single.stats().misses)
+    many._check()
+
+
+@pytest.mark.parametrize("code", "qQ")
+def test_arrays_of_many_are_a_loop_of_get(code: str) -> None:
+    edges = [2**n + d for n in (29, 30, 31, 59, 60, 61, 62) for d in (-2, -1, 0, 1, 2)]
+    edges += [-edge for edge in edges] if code == "q" else [2**63, 2**63 + 1, 2**64 - 1]
+    many, single = Cache[int, int](None), Cache[int, int](None)
+    for key in [*range(-50, 50), *edges[::2]]:
+        many[key] = single[key] = key
+    low = -60 if code == "q" else 0
+    keys = array.array(code, [n for e in edges for n in (e, *range(low, 60, 7))])
+    assert many.get_many(keys) == [single.get(key) for key in keys]
+    assert many.get_many(memoryview(keys)[::3]) == [single.get(key) for key in keys[::3]]
+    assert many.hottest() == single.hottest() and many.stats().hits == single.stats().hits
+    many._check()
+
+
+def test_keys_that_change_everything_half_way() -> None:
+    """What was found out ahead of an `__eq__` is found out again after it."""
+    cache: Cache[Any, Any] = Cache(None)
+    for n in range(100):
+        cache[n] = n
+    keys: list[Any] = list(range(6, 90))
+    keys.insert(20, Rude(cache, keys))
+    keys.insert(25, 7)
+    assert cache.get_many(keys) == [
+        *range(6, 26),
+        5,
+        *range(26, 30),
+        None,
+        *range(30, 44),
+        *[None] * 46,
+    ]
 
 
 def test_get_many_promotes_in_order() -> None:

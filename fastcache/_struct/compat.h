@@ -23,12 +23,14 @@
 #  define fc_unlikely(x) __builtin_expect(!!(x), 0)
 #  define FC_NOINLINE __attribute__((noinline))
 #  define FC_ALWAYS_INLINE inline __attribute__((always_inline))
+#  define fc_prefetch(p) __builtin_prefetch(p)
 static inline int fc_ctz64(uint64_t x) { return __builtin_ctzll(x); }
 static inline int fc_clz64(uint64_t x) { return __builtin_clzll(x); }
 #else
 #  define fc_likely(x) (x)
 #  define fc_unlikely(x) (x)
 #  define FC_NOINLINE __declspec(noinline)
+#  define fc_prefetch(p) ((void)(p))
 #  define FC_ALWAYS_INLINE __forceinline
 static inline int fc_ctz64(uint64_t x) { unsigned long i; _BitScanForward64(&i, x); return (int)i; }
 static inline int fc_clz64(uint64_t x) { unsigned long i; _BitScanReverse64(&i, x); return 63 - (int)i; }
@@ -141,6 +143,17 @@ static inline int fc_long_compact(PyObject *o, int64_t *v) {
     *v = (int64_t)n * (int64_t)fc_long_digits(o)[0];
 #endif
     return 1;
+}
+
+/* Whether an exact int is v, of which abs(v) < 2**60. */
+static inline int fc_long_is(PyObject *o, int64_t v) {
+    int64_t w;
+    if (fc_long_compact(o, &w))
+        return w == v;
+    if (fc_long_ndigits(o) != 2)
+        return 0;
+    w = (int64_t)fc_long_digits(o)[0] | (int64_t)fc_long_digits(o)[1] << PyLong_SHIFT;
+    return (fc_long_negative(o) ? -w : w) == v;
 }
 
 #if PyLong_SHIFT == 30
@@ -338,6 +351,8 @@ static inline Py_hash_t fc_tuple_hash_end(Py_uhash_t acc, Py_ssize_t n) {
 static inline int fc_is_gc(PyObject *o) { return PyObject_IS_GC(o); }
 
 static inline PyObject *fc_sequence_item(PyObject *o, Py_ssize_t i) { return PySequence_Fast_GET_ITEM(o, i); }
+static inline PyObject **fc_sequence_items(PyObject *o) { return PySequence_Fast_ITEMS(o); }
+static inline PyObject **fc_list_items(PyObject *o) { return ((PyListObject *)o)->ob_item; }
 /* Takes over the reference; releases the default that was there, which others hold too. */
 static inline void fc_list_put(PyObject *list, Py_ssize_t i, PyObject *item) {
     PyObject *old = PyList_GET_ITEM(list, i);
