@@ -54,6 +54,7 @@ from fastcache._struct.policy cimport (
     policy_init, policy_insert, policy_recycle, policy_remove, policy_reserve, policy_restore, policy_victim,
     policy_wants_aux,
 )
+from fastcache._struct.lfu cimport lfu_bump_apart, lfu_bump_quickly
 from fastcache._struct.order cimport order_to_head
 from fastcache._struct.slab cimport (
     Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,

@@ -72,13 +72,19 @@ cdef inline void promote(Cache self, uint32_t e) noexcept:
 
 
 cdef void promote_further(Cache self, uint32_t e) noexcept:
-    policy_hit(&self.order, &self.slab, e)
+    if self.order.kind == LFU and unlikely(not lfu_bump_quickly(&self.order.lfu, &self.slab, e)):
+        promote_apart(self, e)
+
+
+cdef void promote_apart(Cache self, uint32_t e) noexcept:
+    lfu_bump_apart(&self.order.lfu, &self.slab, e)
 
 
 cdef inline int take_hit(Cache self, uint32_t e, int64_t now, PyObject **value) noexcept:
     cdef Entry *p
     cdef Soft *s
-    if unlikely(self.flags):
+    # long before the wheel is due nothing is dead, so the entry's own deadline is not even fetched
+    if unlikely(self.flags) and (self.flags != HAS_TIME or now >= self.wheel.due - COARSE_LAG):
         if unlikely(lapsed(self, e, now)):
             return UNSURE
         if unlikely(self.flags & HAS_SOFT):

@@ -40,15 +40,26 @@ cdef inline bint same_number(PyObject *a, PyObject *b) noexcept:
     return long_exact(a) and long_exact(b) and long_compact(a, &v) and long_compact(b, &w) and v == w
 
 
+cdef inline bint all_alive(Cache self) noexcept:
+    """Whether entries have nothing, or nothing but deadlines, and those are all far away. Locked."""
+    return self.flags == 0 or (self.flags == HAS_TIME and self.clock_kind == CLOCK_COARSE and
+                               likely(clock_coarse() < self.wheel.due - COARSE_LAG))
+
+
 cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, PyObject **value) noexcept:
     """HIT with a new reference in *value, counted; MISS, for the caller to count; or UNSURE."""
+    return held_at_once(self, key, hash, value, True)
+
+
+cdef inline int held_at_once(Cache self, PyObject *key, uint64_t hash, PyObject **value, bint lru) noexcept:
+    """hit_at_once; where not `lru`, for other policies too, and with deadlines."""
     cdef Segment *s
     cdef uint64_t *cells
     cdef uint64_t cell
     cdef uint32_t mask, i
     cdef Entry *p
     lock(self)
-    if unlikely(not self.quick):
+    if unlikely(not (self.quick if lru else all_alive(self))):
         unlock(self)
         return UNSURE
     s = table_segment(&self.table, <uint32_t>(hash >> 32))
@@ -72,7 +83,10 @@ cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, PyObject *
     self.hits += 1
     value[0] = p.value
     incref(p.value)
-    order_to_head(&self.order.order, &self.slab, <uint32_t>cell)
+    if lru:
+        order_to_head(&self.order.order, &self.slab, <uint32_t>cell)
+    else:
+        promote(self, <uint32_t>cell)
     unlock(self)
     return HIT
 
@@ -98,9 +112,15 @@ cdef PyObject* front_get(PyObject *self, PyObject **args, Py_ssize_t nargs, PyOb
 cdef PyObject* front_get_slower(PyObject *self, PyObject **args, Py_ssize_t nargs, uint64_t hash) noexcept:
     """Other policies, expiry, equal strings: all that look_quickly can do."""
     cdef PyObject *value
-    cdef int r = raw_look_quickly(self, args[0], hash, &value)
-    if r == HIT:
+    cdef int r = raw_held_at_once(self, args[0], hash, &value)
+    if likely(r == HIT):
         return value
+    if r == MISS:
+        raw_count_miss(self)
+    else:
+        r = raw_look_quickly(self, args[0], hash, &value)
+        if r == HIT:
+            return value
     if r == UNSURE:
         return further_get(self, args, nargs, NULL)
     value = args[1] if nargs == 2 else <PyObject*>None

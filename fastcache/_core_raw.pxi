@@ -28,12 +28,15 @@ cdef extern from *:
         struct __pyx_t_9fastcache_7_struct_5order_Order *, struct __pyx_t_9fastcache_7_struct_4slab_Slab const *, uint32_t);
     static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
     static FC_ALWAYS_INLINE void FC_CORE(count_miss)(FC_CACHE);
+    static FC_NOINLINE void FC_CORE(promote_apart)(FC_CACHE, uint32_t);
     static FC_ALWAYS_INLINE int FC_CORE(mix_at_once)(PyObject *, uint64_t *);
     static FC_ALWAYS_INLINE int FC_CORE(hit_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **);
     static FC_ALWAYS_INLINE int FC_CORE(args_at_once)(
         FC_CACHE, PyObject **, Py_ssize_t, PyObject *, Py_ssize_t, int, uint64_t *, PyObject **);
     static FC_ALWAYS_INLINE Py_ssize_t FC_CORE(take_ahead)(
         FC_CACHE, Py_ssize_t, uint64_t const *, PyObject **, int64_t const *, PyObject **);
+    static FC_ALWAYS_INLINE int FC_CORE(held_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **, int);
+    static FC_ALWAYS_INLINE int FC_CORE(all_alive)(FC_CACHE);
     static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);
     static FC_NOINLINE PyObject *FC_CORE(call_of_args_further)(FC_FUNCTION, PyObject **, size_t, uint64_t, int);
     static FC_NOINLINE PyObject *FC_CORE(call_of_two)(PyObject *, PyObject **, size_t);
@@ -69,6 +72,8 @@ cdef extern from *:
         FC_CORE(call_through)((FC_FUNCTION)(function), call, args, nargsf, names, key, hash)
     #define raw_hit_at_once(cache, key, hash, value) \\
         FC_CORE(hit_at_once)((FC_CACHE)(cache), key, hash, value)
+    #define raw_held_at_once(cache, key, hash, value) \\
+        FC_CORE(held_at_once)((FC_CACHE)(cache), key, hash, value, 0)
     #define raw_put_at_once(cache, key, hash, value) \\
         FC_CORE(put_at_once)((FC_CACHE)(cache), key, hash, value)
     #define raw_args_at_once(cache, args, n, names, nkw, typed, hash, value) \\
@@ -140,6 +145,7 @@ cdef extern from *:
     PyObject* raw_call_of_own_key(PyObject*, PyObject**, size_t, uint64_t) noexcept
     PyObject* raw_call_through(PyObject*, const void*, PyObject**, size_t, PyObject*, PyObject*, uint64_t) noexcept
     int raw_hit_at_once(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
+    int raw_held_at_once(PyObject*, PyObject*, uint64_t, PyObject**) noexcept
     int raw_put_at_once(PyObject*, PyObject*, uint64_t, PyObject*) noexcept
     int raw_args_at_once(
         PyObject*, PyObject**, Py_ssize_t, PyObject*, Py_ssize_t, bint, uint64_t*, PyObject**) noexcept

@@ -15,7 +15,7 @@ Dhruv Matani 2010, "An O(1) algorithm for implementing the LFU cache eviction sc
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset
 
-from fastcache._struct.entry cimport NIL, Entry
+from fastcache._struct.entry cimport NIL, Aux, Entry, unlikely
 from fastcache._struct.mem cimport mem_free, mem_grow
 from fastcache._struct.order cimport Order, order_push_tail, order_unlink
 from fastcache._struct.slab cimport Slab, slab_aux, slab_entry
@@ -119,9 +119,36 @@ cdef inline void lfu_leave(Lfu *f, Slab *s, uint32_t e) noexcept:
         lfu_bucket_drop(f, b)
 
 
-cdef inline void lfu_bump(Lfu *f, Slab *s, uint32_t e) noexcept:
-    """One more use. Where no memory for a bucket can be had the count stays, since a hit must
-    not fail."""
+cdef inline bint lfu_bump_quickly(Lfu *f, Slab *s, uint32_t e) noexcept:
+    """One more use; or False, and nothing changed, where a bucket has to come or go."""
+    cdef Entry *p = slab_entry(s, e)
+    cdef Aux *aux = slab_aux(s, e)
+    cdef Bucket *own = &f.buckets[aux[0]]
+    cdef Bucket *higher = &f.buckets[own.next]
+    cdef uint32_t prev = p.prev, next = p.next, tail
+    if unlikely(own.next == 0 or higher.count != own.count + 1 or prev | next == NIL):
+        return False
+    aux[0] = own.next
+    # out of a queue that is not empty without it, and to the tail of another
+    if prev != NIL:
+        slab_entry(s, prev).next = next
+    else:
+        own.queue.head = next
+    if next != NIL:
+        slab_entry(s, next).prev = prev
+    else:
+        own.queue.tail = prev
+    tail = higher.queue.tail
+    slab_entry(s, tail).next = e
+    p.prev = tail
+    p.next = NIL
+    higher.queue.tail = e
+    return True
+
+
+cdef inline void lfu_bump_apart(Lfu *f, Slab *s, uint32_t e) noexcept:
+    """One more use, in general. Where no memory for one can be had the count stays,
+    since a hit must not fail."""
     cdef Entry *p = slab_entry(s, e)
     cdef uint32_t b = slab_aux(s, e)[0], n = f.buckets[b].next
     cdef uint64_t count = f.buckets[b].count + 1
@@ -137,6 +164,12 @@ cdef inline void lfu_bump(Lfu *f, Slab *s, uint32_t e) noexcept:
         lfu_bucket_drop(f, b)
     slab_aux(s, e)[0] = n
     order_push_tail(&f.buckets[n].queue, s, e)
+
+
+cdef inline void lfu_bump(Lfu *f, Slab *s, uint32_t e) noexcept:
+    """One more use."""
+    if not lfu_bump_quickly(f, s, e):
+        lfu_bump_apart(f, s, e)
 
 
 cdef inline void lfu_free(Lfu *f) noexcept:
