@@ -138,6 +138,7 @@ cdef extern from "compat.h":
     int same_exact "fc_same_exact"(PyObject*, PyObject*) noexcept
     bint same_at_once "fc_same_at_once"(PyObject*, PyObject*) noexcept
     bint hash_at_once "fc_hash_at_once"(PyObject*, Py_hash_t*) noexcept
+    bint tuple_hash_at_once "fc_tuple_hash_at_once"(PyObject*, Py_hash_t*) noexcept
     void learn_address_hash "fc_learn_address_hash"() noexcept
     PyObject** tuple_items "fc_tuple_items"(PyObject*) noexcept
     ctypedef size_t Py_uhash_t
@@ -265,9 +266,10 @@ cdef int mix_key(PyObject *key, uint64_t *hash) except -1:
     if long_exact(key) and unlikely(long_wide(key)):
         hash[0] = mix_digits(long_digits(key), long_ndigits(key), long_negative(key))
         return 0
-    h = hash_of(key)
-    if unlikely(h == -1):
-        return -1
+    if not (tuple_exact(key) and tuple_hash_at_once(key, &h)):
+        h = hash_of(key)
+        if unlikely(h == -1):
+            return -1
     hash[0] = mix(<uint64_t>h)
     return 0
 

@@ -95,9 +95,10 @@ cdef PyObject* front_get(PyObject *self, PyObject **args, Py_ssize_t nargs, PyOb
     cdef uint64_t hash
     cdef PyObject *value
     cdef int r
-    if unlikely(nargs < 1 or nargs > 2 or names != NULL) or \
-            unlikely(not mix_at_once(args[0], &hash)):
+    if unlikely(nargs < 1 or nargs > 2 or names != NULL):
         return further_get(self, args, nargs, names)
+    if unlikely(not mix_at_once(args[0], &hash)):
+        return front_get_tuple(self, args, nargs)
     r = raw_hit_at_once(self, args[0], hash, &value)
     if likely(r == HIT):
         return value
@@ -107,6 +108,23 @@ cdef PyObject* front_get(PyObject *self, PyObject **args, Py_ssize_t nargs, PyOb
         incref(value)
         return value
     return front_get_slower(self, args, nargs, hash)
+
+
+cdef PyObject* front_get_tuple(PyObject *self, PyObject **args, Py_ssize_t nargs) noexcept:
+    """A tuple is looked up as the arguments of a call are; other keys go further."""
+    cdef uint64_t hash
+    cdef PyObject *value
+    cdef int r
+    if tuple_exact(args[0]):
+        r = raw_args_at_once(self, tuple_items(args[0]), tuple_size(args[0]), NULL, 0, False, &hash, &value)
+        if likely(r == HIT):
+            return value
+        if r == MISS:
+            raw_count_miss(self)
+            value = args[1] if nargs == 2 else <PyObject*>None
+            incref(value)
+            return value
+    return further_get(self, args, nargs, NULL)
 
 
 cdef PyObject* front_get_slower(PyObject *self, PyObject **args, Py_ssize_t nargs, uint64_t hash) noexcept:

@@ -44,6 +44,7 @@ cdef extern from *:
     static FC_NOINLINE PyObject *FC_CORE(call_of_shape_missed)(FC_FUNCTION, PyObject **, size_t, PyObject *, uint64_t);
     static FC_NOINLINE PyObject *FC_CORE(call_of_names)(PyObject *, PyObject **, size_t, PyObject *);
     static FC_NOINLINE PyObject *FC_CORE(call_of_own_key)(FC_FUNCTION, PyObject **, size_t, uint64_t);
+    static FC_NOINLINE PyObject *FC_CORE(front_get_tuple)(PyObject *, PyObject **, Py_ssize_t);
     static FC_NOINLINE PyObject *FC_CORE(front_get_slower)(PyObject *, PyObject **, Py_ssize_t, uint64_t);
     static FC_NOINLINE void FC_CORE(promote_further)(FC_CACHE, uint32_t);
     static FC_NOINLINE int FC_CORE(mix_key)(PyObject *, uint64_t *);

@@ -347,6 +347,20 @@ static inline Py_hash_t fc_tuple_hash_end(Py_uhash_t acc, Py_ssize_t n) {
     return acc == (Py_uhash_t)-1 ? 1546275796 : (Py_hash_t)acc;
 }
 
+/* The hash of an exact tuple, of items that are hashed at once. */
+static inline int fc_tuple_hash_at_once(PyObject *o, Py_hash_t *hash) {
+    Py_ssize_t i, n = PyTuple_GET_SIZE(o);
+    Py_uhash_t acc = fc_tuple_hash_start();
+    Py_hash_t h;
+    for (i = 0; i < n; i++) {
+        if (!fc_hash_at_once(PyTuple_GET_ITEM(o, i), &h))
+            return 0;
+        acc = fc_tuple_hash_step(acc, h);
+    }
+    *hash = fc_tuple_hash_end(acc, n);
+    return 1;
+}
+
 /* ---- garbage collection -------------------------------------------------------------------- */
 static inline int fc_is_gc(PyObject *o) { return PyObject_IS_GC(o); }
 
