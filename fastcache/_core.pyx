@@ -62,7 +62,8 @@ from fastcache._struct.slab cimport (
     slab_timing, slab_walk,
 )
 from fastcache._struct.table cimport (
-    Segment, segment_has_room, table_erase, table_free, table_init, table_insert, table_reserve, table_segment,
+    Segment, segment_has_room, table_erase, table_erase_cell, table_free, table_init, table_insert, table_reserve,
+    table_segment, table_shrink,
 )
 from fastcache._struct.tags cimport (
     Tags, tags_attach, tags_detach, tags_drop_record, tags_free, tags_free_nodes, tags_init,
@@ -152,7 +153,7 @@ cdef extern from "compat.h":
     PyObject* tuple_item "PyTuple_GET_ITEM"(PyObject*, Py_ssize_t) noexcept
     object make_callkey_type "fc_make_callkey_type"(PyObject* (*)(PyObject*) except NULL)
     Py_ssize_t vectorcall_nargs "PyVectorcall_NARGS"(size_t) noexcept
-    PyObject* vectorcall "PyObject_Vectorcall"(PyObject*, PyObject**, size_t, PyObject*) noexcept
+    PyObject* vectorcall "fc_vectorcall"(PyObject*, PyObject**, size_t, PyObject*) noexcept
     object vectorcall_of_tuple "PyVectorcall_Call"(object, object, object)
     object PyMethod_New(object, object)
     void patch_function_type "fc_patch_function_type"(object, Py_ssize_t) noexcept

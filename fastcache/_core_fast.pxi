@@ -123,6 +123,20 @@ cdef inline int look_quickly(Cache self, PyObject *key, uint64_t hash, PyObject 
     return r
 
 
+cdef void shrink_index(Cache self, uint32_t tag) noexcept:
+    table_shrink(&self.table, tag)
+
+
+cdef inline void fetch_victim(Cache self) noexcept:
+    """What the next eviction will touch is on its way from memory until then. The record of the entry
+    itself has just been linked to its neighbour."""
+    cdef Entry *p = slab_entry(&self.slab, self.order.order.tail)
+    cdef Segment *s = table_segment(&self.table, <uint32_t>(p.hash >> 32))
+    prefetch(s.cells + (<uint32_t>(p.hash >> 32) & s.mask))
+    prefetch(p.key)
+    prefetch(p.value)
+
+
 cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *value, int mode,
                             const uint64_t *since) noexcept:
     """1: stored; 0: there was one (ADD); UNSURE. `since`: of a load, what load_begins gave; else NULL."""
@@ -166,9 +180,14 @@ cdef inline int put_quickly(Cache self, PyObject *key, uint64_t hash, PyObject *
             p = slab_entry(&self.slab, e)
             old_key = p.key
             old_value = p.value
-            policy_recycle(&self.order, &self.slab, e)
-            table_erase(&self.table, <uint32_t>(p.hash >> 32), e)
+            if likely(self.order.kind != LFU):
+                order_to_head(&self.order.order, &self.slab, e)
+            else:
+                policy_recycle(&self.order, &self.slab, e)
+            if table_erase_cell(&self.table, <uint32_t>(p.hash >> 32), e):
+                shrink_index(self, <uint32_t>(p.hash >> 32))
             self.removed[SIZE] += 1
+            fetch_victim(self)
         else:
             if unlikely(not slab_has_room(&self.slab)) or (
                     self.flags and slab_side(&self.slab, slab_next(&self.slab), TIMING) == NULL):

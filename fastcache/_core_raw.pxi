@@ -12,6 +12,7 @@ cdef extern from *:
     struct __pyx_t_9fastcache_5_core_Call;
     struct __pyx_t_9fastcache_7_struct_5order_Order;
     struct __pyx_t_9fastcache_7_struct_4slab_Slab;
+    struct __pyx_t_9fastcache_7_struct_5table_Table;
     #define FC_CORE(name) __pyx_f_9fastcache_5_core_##name
     #define FC_CACHE struct __pyx_obj_9fastcache_5_core_Cache *
     #define FC_FUNCTION struct __pyx_obj_9fastcache_5_core_CachedFunction *
@@ -26,6 +27,9 @@ cdef extern from *:
     static FC_ALWAYS_INLINE int FC_CORE(put_quickly)(FC_CACHE, PyObject *, uint64_t, PyObject *, int, uint64_t const *);
     static FC_ALWAYS_INLINE void __pyx_f_9fastcache_7_struct_5order_order_to_head(
         struct __pyx_t_9fastcache_7_struct_5order_Order *, struct __pyx_t_9fastcache_7_struct_4slab_Slab const *, uint32_t);
+    static FC_ALWAYS_INLINE int __pyx_f_9fastcache_7_struct_5table_table_erase_cell(
+        struct __pyx_t_9fastcache_7_struct_5table_Table *, uint32_t, uint32_t);
+    static FC_NOINLINE void FC_CORE(shrink_index)(FC_CACHE, uint32_t);
     static FC_ALWAYS_INLINE void FC_CORE(promote)(FC_CACHE, uint32_t);
     static FC_ALWAYS_INLINE void FC_CORE(count_miss)(FC_CACHE);
     static FC_NOINLINE void FC_CORE(promote_apart)(FC_CACHE, uint32_t);

@@ -79,8 +79,12 @@ cdef void drop_bin(Bin *bin) noexcept:
 
 # The collector's view. `self` may have no reference left here, so it is never assigned.
 
+cdef enum:
+    VISIT_AHEAD = 12
+
+
 cdef int visit_slab(const Slab *slab, bint keys, bint values, visitproc visit, void *arg) noexcept:
-    cdef uint32_t c, i
+    cdef uint32_t c, i, fresh
     cdef Entry *p
     cdef int r
     if not keys and not values:
@@ -88,7 +92,13 @@ cdef int visit_slab(const Slab *slab, bint keys, bint values, visitproc visit, v
     for c in range(slab.nchunks):
         if slab.chunks[c].used:
             p = slab.chunks[c].entries
-            for i in range(slab.chunks[c].fresh):
+            fresh = slab.chunks[c].fresh
+            for i in range(fresh):
+                if i + VISIT_AHEAD < fresh:     # the objects lie anywhere
+                    if keys:
+                        prefetch(p[i + VISIT_AHEAD].key)
+                    if values:
+                        prefetch(p[i + VISIT_AHEAD].value)
                 if p[i].key != NULL:
                     if keys and is_gc(p[i].key):
                         r = visit(p[i].key, arg)

@@ -362,7 +362,8 @@ static inline int fc_tuple_hash_at_once(PyObject *o, Py_hash_t *hash) {
 }
 
 /* ---- garbage collection -------------------------------------------------------------------- */
-static inline int fc_is_gc(PyObject *o) { return PyObject_IS_GC(o); }
+/* By its type alone: one type in question, the static types, is taken for followed, which is harmless. */
+static inline int fc_is_gc(PyObject *o) { return PyType_HasFeature(Py_TYPE(o), Py_TPFLAGS_HAVE_GC); }
 
 static inline PyObject *fc_sequence_item(PyObject *o, Py_ssize_t i) { return PySequence_Fast_GET_ITEM(o, i); }
 static inline PyObject **fc_sequence_items(PyObject *o) { return PySequence_Fast_ITEMS(o); }
@@ -612,6 +613,13 @@ static objobjargproc fc_patch_ass_subscript(PyObject *type, objobjargproc put) {
     objobjargproc saved = t->tp_as_mapping->mp_ass_subscript;
     t->tp_as_mapping->mp_ass_subscript = put;
     return saved;
+}
+
+/* PyObject_Vectorcall; a function of Python's own, which needs no check of what it returned, at once. */
+static inline PyObject *fc_vectorcall(PyObject *f, PyObject **args, size_t nargsf, PyObject *names) {
+    if (PyFunction_Check(f) && ((PyFunctionObject *)f)->vectorcall != NULL)
+        return ((PyFunctionObject *)f)->vectorcall(f, args, nargsf, names);
+    return PyObject_Vectorcall(f, args, nargsf, names);
 }
 
 /* ---- CallKey: a tuple of its own type, so that a listing shows what was called ------------- */

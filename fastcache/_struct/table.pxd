@@ -259,8 +259,8 @@ cdef inline void table_insert(Table *t, uint32_t tag, uint32_t e) noexcept:
     (s.cells - 1)[0] += 1
 
 
-cdef inline void table_erase(Table *t, uint32_t tag, uint32_t e) noexcept:
-    """The cell of a live entry goes, found by number: nothing is compared or hashed."""
+cdef inline bint table_erase_cell(Table *t, uint32_t tag, uint32_t e) noexcept:
+    """The first part of table_erase; True: table_shrink has to follow."""
     cdef Segment *s = table_segment(t, tag)
     cdef uint64_t *cells = s.cells
     cdef uint64_t want = <uint64_t>tag << 32 | e, cell
@@ -280,9 +280,21 @@ cdef inline void table_erase(Table *t, uint32_t tag, uint32_t e) noexcept:
     cells[i] = 0
     (cells - 1)[0] -= 1
     t.version += 1
-    if unlikely((cells - 1)[0] * 8 <= mask) and not segment_merge(t, tag) and mask >= SEGMENT_KEPT:
+    return unlikely((cells - 1)[0] * 8 <= mask)
+
+
+cdef inline void table_shrink(Table *t, uint32_t tag) noexcept:
+    """The segment that holds tag is used to under an eighth."""
+    cdef uint32_t mask = table_segment(t, tag).mask
+    if not segment_merge(t, tag) and mask >= SEGMENT_KEPT:
         # a failed allocation leaves the segment as it is: it is only larger than it need be
         segment_resize(t, tag, (<uint64_t>mask + 1) // 2)
+
+
+cdef inline void table_erase(Table *t, uint32_t tag, uint32_t e) noexcept:
+    """The cell of a live entry goes, found by number: nothing is compared or hashed."""
+    if table_erase_cell(t, tag, e):
+        table_shrink(t, tag)
 
 
 cdef inline void table_free(Table *t) noexcept:
