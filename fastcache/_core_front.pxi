@@ -52,7 +52,7 @@ cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, PyObject *
 
 
 cdef inline int held_at_once(Cache self, PyObject *key, uint64_t hash, PyObject **value, bint lru) noexcept:
-    """hit_at_once; where not `lru`, for other policies too, and with deadlines."""
+    """hit_at_once; where not `lru`, for other policies too, with deadlines, and for equal strings."""
     cdef Segment *s
     cdef uint64_t *cells
     cdef uint64_t cell
@@ -77,7 +77,8 @@ cdef inline int held_at_once(Cache self, PyObject *key, uint64_t hash, PyObject 
         unlock(self)
         return UNSURE       # the tag is 0 too: once in 2**32 keys
     p = slab_entry(&self.slab, <uint32_t>cell)
-    if unlikely(p.hash != hash) or (unlikely(p.key != key) and not same_number(p.key, key)):
+    if unlikely(p.hash != hash) or (
+            unlikely(p.key != key) and not (same_number(p.key, key) if lru else same_at_once(p.key, key))):
         unlock(self)
         return UNSURE
     self.hits += 1

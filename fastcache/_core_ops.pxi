@@ -324,7 +324,7 @@ cdef inline Py_ssize_t take_ahead(Cache self, Py_ssize_t n, const uint64_t *hash
     cdef Entry *p
     cdef PyObject *default
     lock(self)
-    if FREE_THREADED and unlikely(not self.quick):
+    if FREE_THREADED and unlikely(self.flags != 0):
         unlock(self)
         return 0
     for j in range(n):
@@ -364,7 +364,7 @@ cdef inline Py_ssize_t take_ahead(Cache self, Py_ssize_t n, const uint64_t *hash
         default = slots[j]
         slots[j] = p.value
         decref(default)         # the caller has it too
-        order_to_head(&self.order.order, &self.slab, entries[j])
+        promote(self, entries[j])
     self.hits += hits
     unlock(self)
     return n
@@ -373,7 +373,7 @@ cdef inline Py_ssize_t take_ahead(Cache self, Py_ssize_t n, const uint64_t *hash
 cdef Py_ssize_t get_ahead(Cache self, PyObject **keys, Py_ssize_t n, PyObject **slots) noexcept:
     cdef uint64_t hashes[AHEAD]
     cdef Py_ssize_t j
-    if not glance(&self.quick):
+    if glance(&self.flags):
         return 0
     for j in range(n):
         if unlikely(not mix_at_once(keys[j], &hashes[j])):
@@ -385,7 +385,7 @@ cdef Py_ssize_t get_ahead(Cache self, PyObject **keys, Py_ssize_t n, PyObject **
 cdef Py_ssize_t get_numbers_ahead(Cache self, const int64_t *numbers, Py_ssize_t n, PyObject **slots) noexcept:
     cdef uint64_t hashes[AHEAD]
     cdef Py_ssize_t j
-    if not glance(&self.quick):
+    if glance(&self.flags):
         return 0
     for j in range(n):
         # of others hash() may lose something
