@@ -114,7 +114,7 @@ def ours(tmp_path: Path) -> Path:
 def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = dict(os.environ, PYTHONPATH=str(site), PYTHONDONTWRITEBYTECODE="1")
     return subprocess.run(
-        [sys.executable, *arguments],
+        [sys.executable, "-S", *arguments],  # without what else is installed
         env=env,
         cwd=site,
         capture_output=True,
