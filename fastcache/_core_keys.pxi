@@ -137,9 +137,10 @@ cdef bint bind_into(CallBinder self, tuple args, dict kwargs, list items, list t
         items.append(args[self.npositional:])
         types.extend([type(value) for value in args[self.npositional:]])
     if more is not None and self.names_count:
-        items.append(MARK)
-        for name in sorted(more):
-            if name not in self.ignored:
+        counted = [name for name in sorted(more) if name not in self.ignored]
+        if counted:
+            items.append(MARK)
+            for name in counted:
                 items.append(name)
                 items.append(more[name])
                 types.append(type(more[name]))

@@ -221,10 +221,11 @@ def _variables(given: Any) -> tuple[Any, ...]:
 
 def _tags(given: Any) -> tuple[Any, ...]:
     probe: Cache[int, int] = Cache(1)
-    if not isinstance(given, (str, bytes)) and hasattr(type(given), "__iter__"):
-        given = tuple(given)
-    probe.set(0, 0, tags=given)  # which raises what is wrong with them
-    return tuple(given)
+    if isinstance(given, (str, bytes)) or not hasattr(type(given), "__iter__"):
+        raise TypeError(f"tags must be an iterable of tags or a function, got {given!r}")
+    tags = tuple(given)
+    probe.set(0, 0, tags=tags)  # which raises what is wrong with them
+    return tags
 
 
 def _error_ttl(given: Any) -> dict[type[BaseException], float]:

@@ -178,7 +178,13 @@ class Rules:
         given = self.tags(value, *args, **kwargs)
         if isinstance(given, (str, bytes)) or not hasattr(type(given), "__iter__"):
             raise TypeError(f"{self.name}: tags must return an iterable of tags, got {given!r}")
-        return tuple(given)
+        tags = tuple(given)
+        for tag in tags:
+            if not isinstance(tag, (str, bytes, int, tuple)):
+                raise TypeError(
+                    f"{self.name}: tags must be str, bytes, int or tuples of these, got {tag!r}"
+                )
+        return tags
 
     def fail(self, flight: Flight, error: BaseException, cache: Cache[Any, Any]) -> None:
         """End a flight with an error, that is kept if error_ttl says so and there is no value yet: a
@@ -201,25 +207,18 @@ def seconds(option: str, given: object) -> float | None:
     """A duration as seconds, None for ever; TypeError or ValueError that name the option."""
     if given is None:
         return None
-    if not isinstance(given, (int, float, type)):
-        total = getattr(given, "total_seconds", None)
-        if total is not None:
-            given = total()
-    if isinstance(given, bool) or not isinstance(given, (int, float)):
-        number = (
-            None
-            if isinstance(given, (bool, str, bytes))
-            else getattr(type(given), "__float__", None)
-        )
-        if number is None:
-            raise TypeError(f"{option} must be a number of seconds or None, got {given!r}")
-        given = number(given)
-    assert isinstance(given, (int, float))
-    if given != given:
+    number: Any = given
+    if not isinstance(given, (int, float)):
+        kind = type(given)
+        convert = getattr(kind, "total_seconds", None) or getattr(kind, "__float__", None)
+        number = None if convert is None or isinstance(given, (str, bytes)) else convert(given)
+    if isinstance(number, bool) or not isinstance(number, (int, float)):
+        raise TypeError(f"{option} must be a number of seconds or None, got {given!r}")
+    if number != number:
         raise ValueError(f"{option} must not be NaN, got {given!r}")
-    if given < 0:
+    if number < 0:
         raise ValueError(f"{option} must not be negative, got {given!r}")
     try:
-        return float(given)
+        return float(number)
     except OverflowError:
         return None
