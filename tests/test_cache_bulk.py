@@ -124,14 +124,10 @@ def test_keys_that_change_everything_half_way() -> None:
     keys: list[Any] = list(range(6, 90))
     keys.insert(20, Rude(cache, keys))
     keys.insert(25, 7)
-    assert cache.get_many(keys) == [
-        *range(6, 26),
-        5,
-        *range(26, 30),
-        None,
-        *range(30, 44),
-        *[None] * 46,
-    ]
+    values = cache.get_many(keys)
+    assert values[:40] == [*range(6, 26), 5, *range(26, 30), None, *range(30, 44)]
+    # where threads run at once, the list is copied first
+    assert values[40:] in ([None] * 46, list(range(44, 90)))
 
 
 def test_get_many_promotes_in_order() -> None:
