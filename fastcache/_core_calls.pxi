@@ -191,9 +191,15 @@ cdef int look_call(Cache self, const Call *c, uint64_t hash, PyObject **value) e
 cdef PyObject* call_of_own_key(CachedFunction self, PyObject **args, size_t nargsf, uint64_t hash) noexcept:
     """A call with one argument that is its own key."""
     cdef PyObject *value
-    cdef int r = raw_look_quickly(self.store, args[0], hash, &value)
+    cdef int r = raw_held_at_once(self.store, args[0], hash, &value)
     if likely(r == HIT):
         return value
+    if r == MISS:
+        raw_count_miss(self.store)
+    else:
+        r = raw_look_quickly(self.store, args[0], hash, &value)
+        if r == HIT:
+            return value
     if r == UNSURE:
         r = raw_look(self.store, args[0], hash, &value)
         if unlikely(r == DUE):
