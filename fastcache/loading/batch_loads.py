@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastcache._core import CallBinder, board, enter_flights, kept, leave_flights, served
-from fastcache.loading.loader import finish
+from fastcache.loading.loader import CALL, LOAD, WAIT, finish
 from fastcache.loading.rules import KeptError
 from fastcache.loading.tasks import ended_in_loop, ends_in_error, spawn
 from fastcache.loading.wanted import Gathering, Wanted, abandon, few, outcome
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: What counts as several keys. A tuple is one key, since keys may be tuples.
 SEVERAL = (list, set, frozenset, KeysView, ValuesView, Iterator, range)
 _ABSENT = object()
+#: What a driver is asked to do, and of what.
+Step = tuple[str, Any]
 
 
 class BatchLoads:
@@ -72,67 +74,90 @@ class BatchLoads:
         return answer(asked, several, instance)
 
     def _answer(self, asked: list[Any], several: bool, instance: Any) -> Any:
-        found, wanted = self._look(asked, None)
-        mine = [w for w in wanted if w.leads]
+        steps = self._steps(asked, several, instance, None)
+        answer: Any = None
         try:
-            if mine:
-                for w in mine:
-                    w.flight.hand_over()
-                if several:
-                    self._load_all([*mine], instance)
-                else:
-                    self._gather(mine[0], instance)
-            for w in wanted:
-                ended = True
-                if w.flight.running:
-                    token = w.flight.follow(False)
-                    ended = False
-                    if token is not None:
-                        try:
-                            ended = w.flight.wait(self._wait_timeout)
-                        finally:
-                            w.flight.unfollow(token)
-                if not ended:
-                    found[w.key] = self._checked([w.key], self._call([w.key], instance))[w.key]
-                elif w.flight.landed or w.flight.failed:
-                    found[w.key] = outcome(w)
-                else:  # abandoned
-                    found[w.key] = self._answer([w.key], False, instance)
+            while True:
+                answer = self._do(steps.send(answer), several, instance)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            steps.close()
+
+    def _do(self, step: Step, several: bool, instance: Any) -> Any:
+        what, of = step
+        try:
+            if what == CALL:
+                return self._call(of, instance)
+            if what == WAIT:
+                return of.wait(self._wait_timeout)
+            for w in of:
+                w.flight.hand_over()
+            if several:
+                self._load_all([*of], instance)
+            else:
+                self._gather(of[0], instance)
         finally:
             # an error's traceback holds this frame; see ThreadLoader
-            w = None  # type: ignore[assignment]
-            del mine, wanted
-        return self._given(found, asked, several)
+            w = None
+            del step, of
 
     async def _answer_async(self, asked: list[Any], several: bool, instance: Any) -> Any:
+        steps = self._steps(asked, several, instance, asyncio._get_running_loop())
+        answer: Any = None
+        try:
+            while True:
+                answer = await self._do_async(steps.send(answer), several, instance)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            steps.close()
+
+    async def _do_async(self, step: Step, several: bool, instance: Any) -> Any:
+        what, of = step
         loop = asyncio._get_running_loop()
+        try:
+            if what == CALL:
+                return await self._call(of, instance)
+            if what == WAIT:
+                return await ended_in_loop(of, self._wait_timeout)
+            if loop is None:
+                await self._load_all_async([*of], instance)
+            elif several:
+                spawn(self._load_all_async([*of], instance), partial(abandon, of))
+            else:
+                self._gather_async(of[0], instance, loop)
+        finally:
+            del step, of
+
+    def _steps(
+        self, asked: list[Any], several: bool, instance: Any, loop: Any
+    ) -> Generator[Step, Any, Any]:
+        """What a call does: (LOAD, what it leads), (WAIT, a flight) for whether it has ended, (CALL, keys)
+        for their values."""
         found, wanted = self._look(asked, loop)
         mine = [w for w in wanted if w.leads]
+        # under trio nobody can be woken by another
+        lone = self._asynchronous and loop is None
         try:
             if mine:
-                if loop is None:
-                    await self._load_all_async([*mine], instance)
-                elif several:
-                    spawn(self._load_all_async([*mine], instance), partial(abandon, mine))
-                else:
-                    self._gather_async(mine[0], instance, loop)
+                yield LOAD, mine
             for w in wanted:
                 ended = True
                 if w.flight.running:
-                    token = w.flight.follow(True) if loop is not None else None
+                    token = None if lone else w.flight.follow(self._asynchronous)
                     ended = False
                     if token is not None:
                         try:
-                            ended = await ended_in_loop(w.flight, self._wait_timeout)
+                            ended = yield WAIT, w.flight
                         finally:
                             w.flight.unfollow(token)
                 if not ended:
-                    values = await self._call([w.key], instance)
-                    found[w.key] = self._checked([w.key], values)[w.key]
+                    found[w.key] = self._checked([w.key], (yield CALL, [w.key]))[w.key]
                 elif w.flight.landed or w.flight.failed:
                     found[w.key] = outcome(w)
                 else:  # abandoned
-                    found[w.key] = await self._answer_async([w.key], False, instance)
+                    found[w.key] = yield from self._steps([w.key], False, instance, loop)
         finally:
             w = None  # type: ignore[assignment]
             del mine, wanted
