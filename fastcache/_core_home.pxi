@@ -57,22 +57,42 @@ cdef PyObject* join_load(Cached self, PyObject **args, size_t nargsf, PyObject *
 
 
 def put_for_mark(Cache cache not None, key, mark, value, ttl, /):
-    """Store value where mark is, for ttl seconds (None: for ever), unless it is gone or the key is being
-    changed; whether it was stored. O(1)."""
+    """Let value take the place of mark, if that is what is there, for ttl seconds (None: for ever; 0:
+    only remove the mark); whether it was there. No access to the key: it is evicted as if nothing had
+    happened. O(1)."""
     cdef Options o
-    cdef uint64_t hash, since
+    cdef Bin bin
+    cdef uint64_t hash
+    cdef uint32_t e
+    cdef int64_t now, deadline = NEVER
+    bin.n = 0
     mix_key(<PyObject*>key, &hash)
+    options(cache, &o, key, value, ttl, UNSET, UNSET, ())
+    now = time_if_any(cache)
     lock(cache)
-    since = load_begins(cache)      # what is changed from here on is not overwritten
-    unlock(cache)
-    try:
-        if peek(cache, key, None) is not mark:
-            return False
-        options(cache, &o, key, value, ttl, UNSET, UNSET, ())
-        o.load = True
-        o.since = since
-        return put(cache, <PyObject*>key, hash, <PyObject*>value, &o, time_if_any(cache), SET) != 0
-    finally:
-        lock(cache)
-        load_ends(cache)
+    e = find(cache, <PyObject*>key, hash)
+    if e == NIL or slab_entry(&cache.slab, e).value != <PyObject*>mark:
         unlock(cache)
+        return False
+    if o.ttl == 0:
+        remove(cache, e, EXPLICIT, &bin)
+    else:
+        if cache.flags & HAS_TIME:
+            deadline = lifetime_from(cache, now, o.ttl)
+        if not reserve(cache, <PyObject*>key, hash, &o, e, deadline):
+            unlock(cache)
+            raise MemoryError
+        incref(<PyObject*>value)
+        (&bin.items[0]).key = NULL
+        (&bin.items[0]).value = <PyObject*>mark
+        (&bin.items[0]).cause = REPLACED
+        bin.n = 1
+        slab_entry(&cache.slab, e).value = <PyObject*>value
+        if cache.flags:
+            write_extras(cache, e, &o, deadline, deadline, deadline, now)
+        note_objects(cache, <PyObject*>key, <PyObject*>value)
+    unlock(cache)
+    settle(cache, &bin)
+    if cache.flags & MORTAL and chores(cache, now):
+        poll(cache, now)
+    return True

@@ -11,11 +11,13 @@ import asyncio
 import functools
 import inspect
 import random
+import sys
 import warnings
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypedDict, TypeVar, overload
 
 from fastcache._core import Cache, Cached, put_for_mark
+from fastcache.loading.decorate import _mark_coroutine_function
 from fastcache.loading.rules import seconds
 
 if TYPE_CHECKING:
@@ -159,7 +161,11 @@ def _decorate(function: Any, **options: Any) -> Any:
         raise RuntimeError(f"Coroutine function is required, got {function!r}")
     if isinstance(function, functools.partialmethod):
         function = function._make_unbound_method()  # type: ignore[attr-defined]
-    return _wrap(function, **options)
+    wrapper = _wrap(function, **options)
+    # on Python 3.11 this sets attributes of functions, some of which a partial is known not to have
+    if sys.version_info >= (3, 12) or not isinstance(function, functools.partial):
+        _mark_coroutine_function(wrapper, origin)
+    return wrapper
 
 
 def _wrap(
@@ -190,8 +196,6 @@ def _wrap(
     wrapper._keep_to_loop(_Load)
     functools.update_wrapper(wrapper, function)
     wrapper.cache_close = functools.partial(loader.close, wrapper)
-    if hasattr(inspect, "markcoroutinefunction"):
-        inspect.markcoroutinefunction(wrapper)
     if hasattr(asyncio.coroutines, "_is_coroutine"):  # for asyncio.iscoroutinefunction
         wrapper._is_coroutine = asyncio.coroutines._is_coroutine
     return wrapper
@@ -219,8 +223,8 @@ class _Loader:
         self.closed = False
         self.warned = False
         self.loop: asyncio.AbstractEventLoop | None = None
-        #: Loads under way, in the cache or not; a loop holds its tasks weakly only.
-        self.loads: set[_Load] = set()
+        #: Loads under way, in the cache or not, oldest first; a loop holds its tasks weakly only.
+        self.loads: dict[_Load, None] = {}
 
     def arrived(self, cached: Any) -> asyncio.AbstractEventLoop:
         """Before a call that may come from another loop than the last; the loop that it comes from."""
@@ -231,7 +235,9 @@ class _Loader:
         if before is None or before is loop:
             return loop
         cached.cache_clear()
-        self.loads = {load for load in self.loads if not load.loop.is_closed()}
+        for load in list(self.loads):
+            if load.loop.is_closed():
+                self.loads.pop(load, None)
         if not self.warned:
             self.warned = True
             warnings.warn(
@@ -318,7 +324,7 @@ class _Load:
         self.waiters: dict[asyncio.Future[None], None] = {}  # in the order of their coming
         self.task = loop.create_task(self.run(args, kwargs))
         self.task.add_done_callback(self.ended)
-        loader.loads.add(self)
+        loader.loads[self] = None
 
     async def run(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """The task."""
@@ -335,7 +341,7 @@ class _Load:
 
     def ended(self, task: asyncio.Task[None]) -> None:
         """However it ended, begun or not."""
-        self.loader.loads.discard(self)
+        self.loader.loads.pop(self, None)
         self.parent = None
         if not self.landed:
             self.forget()
@@ -346,8 +352,7 @@ class _Load:
 
     def forget(self) -> None:
         """It is no entry any more."""
-        if self.loader.cache.peek(self.key) is self:
-            self.loader.cache.delete(self.key)
+        put_for_mark(self.loader.cache, self.key, self, None, 0)
 
     def wake(self) -> None:
         for waiter in self.waiters:
