@@ -8,11 +8,13 @@ cdef enum:
     RETURN = 0
     ERROR = -1
     CREATED = 0             # CachedCall.stage
-    STARTED = 1
-    CLOSED = 2
+    EXECUTING = 1           # whatever runs now may hold this call, and must not end it
+    SUSPENDED = 2
+    CLOSED = 3
 
 
 @cython.final
+@cython.no_gc_clear         # one that is part of a cycle warns too; what it holds can be cleared
 @cython.freelist(64)
 cdef class CachedCall:
     """A call of a cached async function, to be awaited once: a collections.abc.Coroutine."""
@@ -26,11 +28,14 @@ cdef class CachedCall:
     cdef object __weakref__
 
     def __await__(self):
-        if self.stage == STARTED:
-            raise RuntimeError("coroutine is being awaited already")
         if self.stage == CLOSED:
             raise RuntimeError("cannot reuse already awaited coroutine")
+        if self.stage != CREATED:
+            raise RuntimeError("coroutine is being awaited already")
         return self
+
+    def __iter__(self):
+        return self         # for `yield from call.__await__()`
 
     def __next__(self):
         return stepped(self, None)
@@ -44,20 +49,28 @@ cdef class CachedCall:
         cdef object inner = self.inner
         if self.stage == CLOSED:
             raise RuntimeError("cannot reuse already awaited coroutine")
-        if inner is None:
+        if self.stage == EXECUTING:
+            raise ValueError("coroutine already executing")
+        if value is None:
+            value = type if isinstance(type, BaseException) else type()
+        elif not isinstance(value, BaseException):
+            value = type(value)
+        if traceback is not None:
+            value = value.with_traceback(traceback)
+        if self.stage == CREATED:
             close_call(self)
-            if value is None:
-                value = type if isinstance(type, BaseException) else type()
-            elif not isinstance(value, BaseException):
-                value = type(value)
-            raise value if traceback is None else value.with_traceback(traceback)
+            raise value
+        self.stage = EXECUTING
         try:
-            return inner.throw(type if value is None else value)
+            value = inner.throw(value)
         except StopIteration as stop:
             value = stop.value
         except BaseException:
             close_call(self)
             raise
+        else:
+            self.stage = SUSPENDED
+            return value
         finish = self.function
         close_call(self)
         raise StopIteration(value if finish.copier is None else copy_given(finish, value))
@@ -65,9 +78,16 @@ cdef class CachedCall:
     def close(self):
         """Give up, as the close of a coroutine."""
         cdef object inner = self.inner
-        close_call(self)
-        if inner is not None:
+        if self.stage == EXECUTING:
+            raise ValueError("coroutine already executing")
+        if inner is None:
+            close_call(self)
+            return
+        self.stage = EXECUTING
+        try:
             inner.close()
+        finally:
+            close_call(self)
 
     @property
     def cr_await(self):
@@ -75,11 +95,11 @@ cdef class CachedCall:
 
     @property
     def cr_running(self):
-        return self.inner is not None and self.inner.cr_running
+        return self.stage == EXECUTING
 
     @property
     def cr_suspended(self):
-        return self.inner is not None and self.inner.cr_suspended
+        return self.stage == SUSPENDED
 
     @property
     def cr_frame(self):
@@ -95,11 +115,11 @@ cdef class CachedCall:
 
     @property
     def __name__(self):
-        return getattr(self.function, "__name__", "cached")
+        return shown_name(self.function, "__name__")
 
     @property
     def __qualname__(self):
-        return getattr(self.function, "__qualname__", "cached")
+        return shown_name(self.function, "__qualname__")
 
     def __repr__(self):
         return f"<coroutine object {self.__qualname__} at {<size_t><PyObject*>self:#x}>"
@@ -111,9 +131,14 @@ cdef class CachedCall:
             warn_of_no_await(self.function)
 
 
+cdef object shown_name(Cached function, str attribute):
+    """A method's is that of all instances."""
+    return getattr(function if function.parent is None else function.parent, attribute, "cached")
+
+
 cdef int warn_of_no_await(Cached function) except -1:
     import warnings
-    name = getattr(function, "__qualname__", "cached")
+    name = shown_name(function, "__qualname__")
     warnings.warn(f"coroutine '{name}' was never awaited", RuntimeWarning, stacklevel=1)
     return 0
 
@@ -150,7 +175,9 @@ cdef int step(PyObject *call, PyObject *sent, PyObject **result) noexcept:
     if r == NEXT:
         # it is a miss: go on where the loader's coroutine is
         r = iter_send(raw_inner_coroutine(call), sent, result)
-        if r != NEXT:
+        if r == NEXT:
+            raw_suspended(call)
+        else:
             raw_ended(call)
             if r == RETURN:
                 result[0] = raw_result(call, result[0])
@@ -166,7 +193,7 @@ cdef int begin(CachedCall self, PyObject *sent, PyObject **result) except -1:
     if likely(self.stage == CREATED):
         if unlikely(sent != <PyObject*>None):
             raise TypeError("can't send non-None value to a just-started coroutine")
-        self.stage = STARTED
+        self.stage = EXECUTING
         if likely(self.args is None):
             value = self.function.inner(<PyObject*>self.function, raw_only(<PyObject*>self), 1, NULL)
         else:
@@ -186,8 +213,9 @@ cdef int begin(CachedCall self, PyObject *sent, PyObject **result) except -1:
         return NEXT
     if self.stage == CLOSED:
         raise RuntimeError("cannot reuse already awaited coroutine")
-    if self.inner is None:
+    if self.stage == EXECUTING:
         raise ValueError("coroutine already executing")
+    self.stage = EXECUTING
     return NEXT
 
 

@@ -128,6 +128,7 @@ cdef extern from *:
     #define raw_packed(function, args, nargsf, names) FC_CORE(packed)((FC_FUNCTION)(function), args, nargsf, names)
     #define raw_begin(call, sent, result) FC_CORE(begin)((FC_CACHED_CALL)(call), sent, result)
     #define raw_ended(call) FC_CORE(ended)((FC_CACHED_CALL)(call))
+    #define raw_suspended(call) (((FC_CACHED_CALL)(call))->stage = 2)
     #define raw_result(call, value) FC_CORE(result_of)((FC_CACHED_CALL)(call), value)
     #define raw_inner_coroutine(call) (((FC_CACHED_CALL)(call))->inner)
     #define raw_only(call) (&((FC_CACHED_CALL)(call))->only)
@@ -178,6 +179,7 @@ cdef extern from *:
     PyObject* raw_packed(PyObject*, PyObject**, size_t, PyObject*) noexcept
     int raw_begin(PyObject*, PyObject*, PyObject**) noexcept
     int raw_ended(PyObject*) noexcept
+    void raw_suspended(PyObject*) noexcept
     PyObject* raw_result(PyObject*, PyObject*) noexcept
     PyObject* raw_inner_coroutine(PyObject*) noexcept
     PyObject** raw_only(PyObject*) noexcept

@@ -486,13 +486,18 @@ static inline int fc_stop_is_free(void) {
     return s != NULL && Py_REFCNT(s) == 1 && s->traceback == NULL && s->context == NULL && s->cause == NULL && s->dict == NULL;
 #endif
 }
-/* So that it keeps no value alive. */
+/* So that it keeps nothing alive: neither its value, nor, if somebody caught it, their frames. */
 static inline void fc_forget_stop(void) {
-    if (fc_stop_is_free() && fc_spare_stop->value != NULL) {
-        PyObject *value = fc_spare_stop->value;
+    PyObject *gone = NULL;
+    if (fc_stop_is_free()) {
+        gone = fc_spare_stop->value;
         fc_spare_stop->value = NULL;
-        Py_DECREF(value);
     }
+    else if (fc_spare_stop != NULL) {
+        gone = (PyObject *)fc_spare_stop;
+        fc_spare_stop = NULL;
+    }
+    Py_XDECREF(gone);
 }
 static PyObject *fc_stop_with(PyObject *value) {
 #if PY_VERSION_HEX >= 0x030C0000
