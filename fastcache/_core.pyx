@@ -75,9 +75,9 @@ from fastcache._struct.wheel cimport (
     wheel_settle,
 )
 
+import _thread
 import sys as _sys
 from _collections_abc import ItemsView, KeysView, Mapping, MutableMapping, Set as _SetABC, ValuesView
-from _thread import allocate_lock as _allocate_lock
 from types import GenericAlias as _GenericAlias
 
 try:

@@ -119,6 +119,7 @@ cdef class Flight:
     cdef uint64_t hash
     cdef object landing         # a lock, held until the load has ended
     cdef unsigned long leader   # its thread
+    cdef unsigned long handed_by    # the thread that handed it over, while it waits for that
     cdef readonly object loop   # its event loop, if a task leads
     cdef public object task     # ... that task, if it ends with the last who waits
     cdef uint32_t state
@@ -127,6 +128,7 @@ cdef class Flight:
     cdef bint ended
     cdef readonly object value
     cdef readonly object error
+    cdef readonly object trace  # the error's traceback when the load ended
     cdef uint32_t *tags         # record numbers, the leader's while it runs
     cdef uint32_t ntags
     cdef uint64_t sequence      # invalidations of these after this one count
@@ -152,8 +154,14 @@ cdef class Flight:
     # ---- the leader --------------------------------------------------------------------------
 
     def hand_over(self):
-        """Another thread, not known yet, will lead."""
+        """Another thread, not known yet, will lead. Until `let_go`, what interrupts this thread (a
+        signal handler, a __del__) does not wait for it."""
+        self.handed_by = thread_ident()
         set_leader(self, 0)
+
+    def let_go(self):
+        """The thread that handed it over no longer waits for it."""
+        self.handed_by = 0
 
     def enter(self):
         """Before the function is called, in the thread or task that calls it: loads from within know
@@ -188,6 +196,7 @@ cdef class Flight:
             show(&self.state, LANDED)
         except Exception as error:
             self.error = error
+            self.trace = error.__traceback__
             show(&self.state, FAILED)
             raise
         except BaseException:
@@ -211,6 +220,7 @@ cdef class Flight:
                 store_loaded(self, &o, kept, ttl, None, 0 if self.cache.weigher is not None else UNSET)
         finally:
             self.error = error
+            self.trace = error.__traceback__
             show(&self.state, FAILED)
             end_flight(self)
 
@@ -220,17 +230,21 @@ cdef class Flight:
 
     # ---- the followers -----------------------------------------------------------------------
 
-    def follow(self, asynchronous):
+    def follow(self, asynchronous, token=None, *, own=False):
         """To be called before waiting. None: waiting could wait for oneself, so compute through;
-        else what `unfollow` wants. O(waiting calls)."""
-        cdef object mine, token
+        else what `unfollow` wants: token, if given, so that it is known whatever interrupts. own:
+        the caller is who handed it over. O(waiting calls)."""
+        cdef object mine
         cdef bint circle
         # A task on the leader's own loop may wait for the leading task, nobody else in its thread.
         if glance(&self.state) == RUNNING and leader_of(self) == thread_ident() and \
                 not (asynchronous and self.loop is not None):
             return None
+        if self.handed_by == thread_ident() and not own and leader_of(self) == 0:
+            return None
         mine = ancestors()
-        token = object()
+        if token is None:
+            token = object()
         mutex_lock(&graph_mutex)
         try:
             circle = would_circle(mine, self)
@@ -320,7 +334,10 @@ cpdef int leave_flights(tuple flights, object token, bint failed) except -1:
     flight.cache.load_time += flight.cost
     flight.cache.load_failures += failed
     unlock(flight.cache)
-    PyContextVar_Reset(_ancestry, token)
+    try:
+        PyContextVar_Reset(_ancestry, token)
+    except ValueError:
+        pass        # a coroutine that was dropped in mid-load ends in a foreign context; its own is gone
     return 0
 
 
@@ -372,6 +389,8 @@ cdef bint wait_flight(Flight self, double seconds) except -1:
     cdef double left = 1.0
     if seconds < 4.6e9:
         end = clock_precise() + <int64_t>(max(seconds, 0.0) * 1e9)
+    if self.loop is not None and abandon_if_dead(self):
+        return True
     while True:
         PyErr_CheckSignals()    # acquire() sees only those that arrive while it waits
         if end != NEVER:
@@ -442,7 +461,7 @@ cdef Flight start_flight(Cache self, object key, uint64_t hash, object loop):
     flight.cache = self
     flight.key = key
     flight.hash = hash
-    flight.landing = _allocate_lock()
+    flight.landing = _thread.allocate_lock()     # looked up each time: gevent may patch it
     flight.landing.acquire()
     flight.leader = thread_ident()
     flight.loop = loop

@@ -66,7 +66,8 @@ cdef object error_for_follower(Flight flight):
         if type(own) is type(flight.error) and own is not flight.error:
             own.__cause__ = flight.error
             return own
-    return flight.error
+    # each waiter's traceback begins where the load ended, not where another's did
+    return flight.error.with_traceback(flight.trace)
 
 
 cdef object lead(Flight flight, object function, tuple args, dict kwargs, object ttl, object tti, object weight,
@@ -95,6 +96,7 @@ cdef object lead(Flight flight, object function, tuple args, dict kwargs, object
         return value
     except Exception as error:
         flight.error = error
+        flight.trace = error.__traceback__
         show(&flight.state, FAILED)
         raise
     except BaseException:
@@ -136,12 +138,13 @@ cdef int store_loaded(Flight flight, Options *o, object value, object ttl, objec
 
 # ---- for loading.py --------------------------------------------------------------------------
 
-def board(Cache cache not None, key, /, *, loop=None, tags=(), late=False, again=False):
+def board(Cache cache not None, key, /, *, loop=None, tags=(), late=False, again=False, list led=None):
     """(flight, whether the caller leads it) of the load of key: the one under way, or a new one.
 
     loop: that of the task that will lead, None for a thread. tags: known before the load starts;
     late: more will come with the value. A new flight whose key turns out to be there has landed
-    with that value, unless `again` asks for another load."""
+    with that value, unless `again` asks for another load. led: where to put a new one, which the caller
+    must end whatever happens."""
     cdef Flight flight
     cdef uint64_t hash
     cdef object value
@@ -153,6 +156,8 @@ def board(Cache cache not None, key, /, *, loop=None, tags=(), late=False, again
         flight = start_flight(cache, key, hash, loop)
         if flight is not None:
             break
+    if led is not None:
+        led.append(flight)
     try:
         if late:
             flight.invalidated = set()

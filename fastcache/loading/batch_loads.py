@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import weakref
 from collections.abc import Iterator, KeysView, Mapping, ValuesView
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from fastcache._core import CallBinder, board, enter_flights, kept, leave_flights, served
 from fastcache.loading.loader import CALL, LOAD, WAIT, finish
 from fastcache.loading.rules import KeptError
-from fastcache.loading.tasks import ended_in_loop, ends_in_error, spawn
-from fastcache.loading.wanted import Gathering, Wanted, abandon, few, outcome
+from fastcache.loading.tasks import THROUGH, ended_in_loop, ends_in_error, spawn
+from fastcache.loading.wanted import Gathering, Wanted, abandon, few, outcome, own_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -26,6 +27,19 @@ SEVERAL = (list, set, frozenset, KeysView, ValuesView, Iterator, range)
 _ABSENT = object()
 #: What a driver is asked to do, and of what.
 Step = tuple[str, Any]
+
+
+#: In a forked child nobody loads what the parent's threads were gathering.
+_all: weakref.WeakSet[BatchLoads] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for loads in list(_all):
+        loads._start_gathering()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class BatchLoads:
@@ -54,12 +68,18 @@ class BatchLoads:
         self._max_wait = max_wait
         self._wait_timeout = wait_timeout
         self._binder = CallBinder((), bind=False, ignored=(), vary=(), prefix=prefix, typed=False)
-        self._lock = threading.Lock()
-        self._gatherings: dict[Any, Gathering] = {}  # event loop, or None for threads
+        self._start_gathering()
+        _all.add(self)
         self._counts = [0, 0]  # hits and misses, in a cache shared with others
         self._owner: weakref.ref[Any] | None = (
             None  # the instance or class that holds it, of a method
         )
+
+    def _start_gathering(self) -> None:
+        # a signal handler, or a __del__, may come while its thread holds it
+        self._lock = threading.RLock()
+        self._gatherings: dict[Any, Gathering] = {}  # event loop, or None for threads
+        self._gathering: set[int] = set()  # threads that are at it
 
     def _place(self, key: Any) -> Any:
         """The key in the cache."""
@@ -145,7 +165,7 @@ class BatchLoads:
             for w in wanted:
                 ended = True
                 if w.flight.running:
-                    token = None if lone else w.flight.follow(self._asynchronous)
+                    token = None if lone else w.flight.follow(self._asynchronous, own=w.leads)
                     ended = False
                     if token is not None:
                         try:
@@ -156,6 +176,8 @@ class BatchLoads:
                     found[w.key] = self._checked([w.key], (yield CALL, [w.key]))[w.key]
                 elif w.flight.landed or w.flight.failed:
                     found[w.key] = outcome(w)
+                elif w.own is not None:
+                    raise own_error(w)
                 else:  # abandoned
                     found[w.key] = yield from self._steps([w.key], False, instance, loop)
         finally:
@@ -206,25 +228,34 @@ class BatchLoads:
 
     def _gather(self, one: Wanted, instance: Any) -> None:
         """Add a miss to those that wait; whoever was first loads them all."""
-        with self._lock:
-            gathering = self._gatherings.get(None)
-            first = gathering is None
-            if gathering is None:
-                gathering = self._gatherings[None] = Gathering()
-            gathering.wanted.append(one)
-            del one  # see _answer
-            if len(gathering.wanted) >= self._max_batch:
-                del self._gatherings[None]
-                gathering.full.set()
-        if not first:
+        me = threading.get_ident()
+        if me in self._gathering:
+            # a signal handler, or a __del__, in the middle of the lines below, which it must not wait for
+            self._load_all([one], instance)
             return
+        self._gathering.add(me)
+        gathering, first = None, False
         try:
-            gathering.full.wait(self._max_wait)
-        finally:
             with self._lock:
-                if self._gatherings.get(None) is gathering:
+                gathering = self._gatherings.get(None)
+                first = gathering is None
+                if gathering is None:
+                    gathering = self._gatherings[None] = Gathering()
+                gathering.wanted.append(one)
+                del one  # see _answer
+                if len(gathering.wanted) >= self._max_batch:
                     del self._gatherings[None]
-            self._load_all(gathering.wanted, instance)
+                    gathering.full.set()
+            if first:
+                gathering.full.wait(self._max_wait)
+        finally:
+            if first and gathering is not None:
+                with self._lock:
+                    if self._gatherings.get(None) is gathering:
+                        del self._gatherings[None]
+            self._gathering.discard(me)
+            if first and gathering is not None:
+                self._load_all(gathering.wanted, instance)
 
     def _gather_async(self, one: Wanted, instance: Any, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
@@ -309,6 +340,9 @@ class BatchLoads:
             elif ends_in_error(error):
                 for flight in flights:
                     self._rules.fail(flight, error, self.cache)
+            elif self._asynchronous and not isinstance(error, THROUGH):
+                for w in part:
+                    w.own = error
         finally:
             abandon(part)
 

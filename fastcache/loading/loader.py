@@ -1,8 +1,8 @@
 """The loader: what a miss does, as a generator of steps that threads and tasks carry out alike.
 
 LOAD flight    call the function (or `reload`, for an old value), and end the flight with what comes of it;
-               the answer, unless None, is a list that comes to hold what ended the load in another thread,
-               if that was no Exception
+               what is no error for all comes to be in `own`, if it ended the load elsewhere than in the
+               caller's frames
 WAIT flight    until the flight has ended, or for so many seconds; the answer is whether it has
 CALL           call the function for this caller alone; the answer is the value
 """
@@ -59,12 +59,18 @@ class Step(NamedTuple):
     flight: Flight | None = None
     seconds: float | None = None
     old: Old | None = None
+    own: list[BaseException] | None = None
 
 
 def finish(load: Generator[Any, Outcome, None], value: Any, error: BaseException | None) -> None:
     """Tell a load what came of it."""
     with contextlib.suppress(StopIteration):
         load.send((value, error))
+
+
+def _abandon(led: list[Flight]) -> None:
+    while led:
+        led.pop().abandon()
 
 
 class Loader:
@@ -139,13 +145,18 @@ class Loader:
             return old.value
         began = time.monotonic()
         first = True
+        led: list[Flight] = []
+        own: list[BaseException] = []
         while True:
-            flight, leads = self._board(call, again)
-            earlier = first and again and not leads
-            first = False
-            ended_by: list[BaseException] | None = None
-            if leads and flight.running:
-                ended_by = yield Step(LOAD, flight, old=old)
+            try:
+                flight, leads = self._board(call, again, led)
+                earlier = first and again and not leads
+                first = False
+                if leads and flight.running:
+                    yield Step(LOAD, flight, old=old, own=own)
+                led.clear()
+            finally:
+                _abandon(led)
             if flight.running:
                 unended = yield from self._wait(flight, leads, old is not None, began)
                 if unended is not None:
@@ -159,21 +170,24 @@ class Loader:
                             f"hard_timeout={self.hard_timeout!r} seconds"
                         )
                     return (yield Step(CALL))
-            if ended_by:
-                # SystemExit and the like end the call that led; who waited tries for himself
-                raise ended_by.pop()
             if flight.failed and not earlier:
                 if old is not None:
                     return self._instead(call, flight, old, leads)
                 error = flight.error
+                trace = flight.trace
                 # nothing that the traceback holds may hold the error
                 del flight, old
                 try:
-                    raise error
+                    # each waiter's traceback begins where the load ended, not where another's did
+                    raise error.with_traceback(trace)
                 finally:
-                    del error
+                    del error, trace
             if flight.landed and not earlier:
                 return flight.value
+            if own:
+                # SystemExit and the like end the call that led; who waited tries for himself
+                del flight, old
+                raise own.pop()
             # abandoned, so the next one tries; or begun before this renewal was asked for
 
     def _kept(self, call: Call) -> Old | None:
@@ -198,11 +212,8 @@ class Loader:
         self, flight: Flight, leads: bool, has_old: bool, began: float
     ) -> Generator[Step, Any, str | None]:
         """None: it has ended. Else why not: the option that ended the wait, or ALONE."""
-        # under trio nobody can be woken by another
-        lone = self.asynchronous and self._loop() is None
-        token = None if lone else flight.follow(self.asynchronous)
-        if token is None:
-            return ALONE
+        if self.asynchronous and self._loop() is None:
+            return ALONE  # under trio nobody can be woken by another
         limits = {
             "soft_timeout": self.soft_timeout if has_old else None,
             "hard_timeout": self.hard_timeout,
@@ -211,10 +222,15 @@ class Loader:
         given = {name: limit for name, limit in limits.items() if limit is not None}
         name = min(given, key=given.__getitem__) if given else None
         limit = None if name is None else given[name] - (time.monotonic() - began)
+        token = object()
         try:
+            if flight.follow(self.asynchronous, token, own=leads) is None:
+                return ALONE
             ended = yield Step(WAIT, flight, limit)
         finally:
             flight.unfollow(token)
+            if leads:
+                flight.let_go()
         return None if ended else name
 
     def _instead(self, call: Call, flight: Flight, old: Old, leads: bool) -> Any:
@@ -226,7 +242,8 @@ class Loader:
             )
         return old.value
 
-    def _board(self, call: Call, again: bool) -> tuple[Flight, bool]:
+    def _board(self, call: Call, again: bool, led: list[Flight]) -> tuple[Flight, bool]:
+        """A new flight is in `led` before an interrupt (Ctrl-C) can lose it."""
         return board(
             call.cache,
             call.key,
@@ -234,11 +251,18 @@ class Loader:
             tags=self.rules.early_tags,
             late=self.rules.late_tags,
             again=again,
+            led=led,
         )
 
-    def load(self, flight: Flight, call: Call, old: Old | None = None) -> Load:
+    def load(
+        self,
+        flight: Flight,
+        call: Call,
+        old: Old | None = None,
+        own: list[BaseException] | None = None,
+    ) -> Load:
         """What a leader does: yields the function and its arguments, to be sent (value, None) or (None,
-        exception). The flight has ended when it ends."""
+        exception). The flight has ended when it ends; what is no Exception is in `own`."""
         function, args = self.function, call.args
         if old is not None and self.reload is not None:
             copier = self.rules.copier
@@ -254,6 +278,8 @@ class Loader:
                     if old is not None:
                         postpone(call.cache, call.key, RETRY)
                     self.rules.fail(flight, error, call.cache)
+                elif own is not None:
+                    own.append(error)
                 return
             try:
                 if type(value) is CoroutineType:
@@ -271,16 +297,17 @@ class Loader:
 
     def renew(self, call: Call, value: Any) -> None:
         """Load in the background, unless that is under way, or too much of it."""
-        flight, leads = self._board(call, True)
-        if not leads:
-            return
-        postpone(call.cache, call.key, RETRY)
-        started = False
+        led: list[Flight] = []
         try:
-            started = self._start(self._renewal(flight, call, value), flight, call)
+            flight, leads = self._board(call, True, led)
+            postpone(call.cache, call.key, RETRY)
+            if not leads and flight.abandon_if_dead():
+                flight, leads = self._board(call, True, led)
+            if leads and self._start(self._renewal(flight, call, value), flight, call):
+                led.clear()
+                flight.let_go()
         finally:
-            if not started:
-                flight.abandon()
+            _abandon(led)
 
     def _renewal(self, flight: Flight, call: Call, value: Any) -> Load:
         yield from self.load(flight, call, Old(value, False))

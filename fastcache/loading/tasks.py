@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
-from fastcache.loading.loader import LOAD, Call, Loader, Step, finish
+from fastcache.loading.loader import LOAD, Call, Loader, Step, finish, log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
@@ -14,11 +16,9 @@ if TYPE_CHECKING:
     from fastcache._core import Flight
     from fastcache.loading.loader import Load
 
-#: Loads under way, which the event loop itself holds weakly only.
-_loads: set[asyncio.Task[None]] = set()
-#: Renewals under way, over all loops, at most this many.
-_renewals: set[asyncio.Task[None]] = set()
 MOST_RENEWALS = 256
+#: What asyncio wants to see itself.
+THROUGH = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
 def ends_in_error(error: BaseException) -> bool:
@@ -30,15 +30,82 @@ def ends_in_error(error: BaseException) -> bool:
     return isinstance(error, Exception)
 
 
-async def carry_out(load: Load, kwargs: dict[str, Any]) -> None:
-    """Await what the load wants called, and tell it what came of it. Raises only what ends no load."""
+class Tasks:
+    """Tasks under way, over all loops, which their event loops hold weakly only.
+
+    A loop that was closed too early never ends its tasks: they are dropped when there are many, and at
+    exit, without the noise that asyncio makes about them, since their user has not made them.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._inherited: list[set[asyncio.Task[None]]] = []
+        self._many = 64
+        atexit.register(self._exit)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._fork)
+
+    def reach(self, most: int) -> bool:
+        """Whether there are so many, on loops that are not closed."""
+        if len(self._tasks) < most:
+            return False
+        self._drop(lambda task: task.get_loop().is_closed())
+        return len(self._tasks) >= most
+
+    def add(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        if self.reach(self._many):
+            self._many *= 2
+
+    def discard(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+
+    def _drop(self, is_lost: Callable[[asyncio.Task[None]], bool]) -> None:
+        for task in list(self._tasks):
+            if not task.done() and is_lost(task):
+                self._tasks.discard(task)
+                _quieten(task)
+                coroutine = task.get_coro()
+                try:
+                    if coroutine is not None:
+                        coroutine.close()
+                except Exception:  # noqa: BLE001 - the user's `finally` has failed; nobody waits for it
+                    log.exception("a load whose event loop was closed could not be ended")
+
+    def _exit(self) -> None:
+        for task in list(self._tasks):
+            _quieten(task)
+        self._drop(lambda task: not task.get_loop().is_running())
+
+    def _fork(self) -> None:
+        # not dropped: to end the parent's tasks could close what they share with it
+        for task in self._tasks:
+            _quieten(task)
+        self._inherited.append(self._tasks)
+        self._tasks = set()
+
+
+def _quieten(task: Any) -> None:
+    """No message when it is dropped before it has ended."""
+    task._log_destroy_pending = False
+
+
+_loads = Tasks()
+_renewals = Tasks()
+
+
+async def carry_out(load: Load, kwargs: dict[str, Any], told: bool = False) -> None:
+    """Await what the load wants called, and tell it what came of it. Raises only what is no error for
+    all; if the caller who waits for it is told, only what asyncio wants to see."""
     function, args = next(load)
     try:
         value = await function(*args, **kwargs)
     except BaseException as error:
         passed_on = ends_in_error(error)
         finish(load, None, error)
-        if not passed_on:
+        if isinstance(error, THROUGH) and not passed_on:
+            raise
+        if not (passed_on or told):
             raise
     else:
         finish(load, value, None)
@@ -70,10 +137,11 @@ class TaskLoader(Loader):
             if flight is None:
                 return await self.function(*call.args, **call.kwargs)
             if step.what == LOAD:
-                load = self.load(flight, call, step.old)
                 if flight.loop is not None:
-                    flight.task = spawn(carry_out(load, call.kwargs), flight.abandon)
+                    load = self.load(flight, call, step.old, step.own)
+                    flight.task = spawn(carry_out(load, call.kwargs, told=True), flight.abandon)
                     return None
+                load = self.load(flight, call, step.old)
                 flight = None
                 return await carry_out(load, call.kwargs)
             try:
@@ -85,7 +153,7 @@ class TaskLoader(Loader):
             del step, flight  # see ThreadLoader
 
     def _start(self, load: Load, flight: Flight, call: Call) -> bool:
-        if asyncio._get_running_loop() is None or len(_renewals) >= MOST_RENEWALS:
+        if asyncio._get_running_loop() is None or _renewals.reach(MOST_RENEWALS):
             return False
         spawn(carry_out(load, call.kwargs), flight.abandon, _renewals)
         return True
@@ -94,7 +162,7 @@ class TaskLoader(Loader):
 def spawn(
     coroutine: Coroutine[Any, Any, None],
     ended: Callable[[], None],
-    held: set[asyncio.Task[None]] = _loads,
+    held: Tasks = _loads,
 ) -> asyncio.Task[None]:
     """A task on this loop, held until it ends; then ended() is called, even if it never began."""
     task = asyncio.get_running_loop().create_task(coroutine)
@@ -103,6 +171,9 @@ def spawn(
     def done(task: asyncio.Task[None]) -> None:
         held.discard(task)
         ended()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, THROUGH):
+            log.error("a load raised what is no Exception", exc_info=error)
 
     task.add_done_callback(done)
     return task
@@ -153,6 +224,8 @@ class _Sleeper:
 async def ended_in_loop(flight: Flight, seconds: float | None) -> bool:
     """Whether the flight ends within so many seconds."""
     sleeper = _Sleeper(flight)
+    if flight.loop is not None and flight.loop is not sleeper.loop and flight.abandon_if_dead():
+        return True
     if not flight.notify(sleeper.call):
         return True
     limit = None

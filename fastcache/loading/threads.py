@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import contextvars
 import os
 import queue
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fastcache.loading.loader import LOAD, Call, Loader, Step, finish, log
@@ -15,6 +18,37 @@ if TYPE_CHECKING:
 
     from fastcache._core import Flight
     from fastcache.loading.loader import Load, Old
+
+
+class _Crew:
+    """The threads of a pool, in one process.
+
+    There is no lock, since whoever holds one may be interrupted, by a signal handler or a __del__ that
+    the collector calls, which comes here too and then waits for a load that cannot begin. Each step
+    below is one call into C; `idle` has an item for each thread that sleeps and that nobody has called.
+    """
+
+    def __init__(self) -> None:
+        self.jobs: deque[Callable[[], object]] = deque()
+        self.idle: deque[None] = deque()
+        self.calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self.started: deque[None] = deque()
+
+    def next_job(self) -> Callable[[], object]:
+        """The oldest job, once there is one."""
+        while True:
+            with contextlib.suppress(IndexError):
+                return self.jobs.popleft()
+            self.idle.append(None)
+            if self.jobs and self.take_idle():
+                continue  # one came before it could see that this thread is idle
+            self.calls.get()
+
+    def take_idle(self) -> bool:
+        with contextlib.suppress(IndexError):
+            self.idle.pop()
+            return True
+        return False
 
 
 class Pool:
@@ -33,10 +67,7 @@ class Pool:
             os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._idle = 0
-        self._threads = 0
+        self._crew = _Crew()
         self._inside = threading.local()
 
     def inside(self) -> bool:
@@ -45,35 +76,31 @@ class Pool:
 
     def submit(self, job: Callable[[], object]) -> bool:
         """Have job() called soon; False: too many wait already, or no thread can be had."""
-        with self._lock:
-            waiting = self._jobs.qsize()
-            if self.backlog is not None and waiting >= self.backlog and self._idle <= waiting:
-                return False
-            if self._idle <= waiting and self._threads < self.size:
-                self._threads += 1
-                thread = threading.Thread(
-                    target=self._work,
-                    args=(self._jobs,),
-                    name=f"{self.name}-{self._threads}",
-                    daemon=True,
-                )
-                try:
-                    thread.start()
-                except RuntimeError:  # no more threads, or the interpreter is on its way out
-                    self._threads -= 1
-                    if not self._threads:
-                        return False
-            self._jobs.put(job)
+        if type(self._crew.calls) is not queue.SimpleQueue:
+            self._reset()  # gevent has come since, and its threads must not wait for real locks
+        crew = self._crew
+        if self.backlog is not None and not crew.idle and len(crew.jobs) >= self.backlog:
+            return False
+        crew.jobs.append(job)
+        if crew.take_idle():
+            crew.calls.put(None)
+        elif len(crew.started) < self.size:
+            crew.started.append(None)
+            try:
+                # not a threading.Thread, whose start waits for the thread under locks
+                _thread.start_new_thread(self._work, (crew, len(crew.started)))
+            except RuntimeError:  # no more threads, or the interpreter is on its way out
+                crew.started.pop()
+                if not crew.started:
+                    crew.jobs.remove(job)
+                    return False
         return True
 
-    def _work(self, jobs: queue.SimpleQueue[Callable[[], object]]) -> None:
+    def _work(self, crew: _Crew, number: int) -> None:
         self._inside.yes = True
-        while True:
-            with self._lock:
-                self._idle += 1
-            job = jobs.get()
-            with self._lock:
-                self._idle -= 1
+        threading.current_thread().name = f"{self.name}-{number}"
+        while crew is self._crew:  # in a child forked by a job this thread works no more
+            job = crew.next_job()
             try:
                 job()
             except Exception:  # noqa: BLE001 - logged; the thread goes on
@@ -90,16 +117,12 @@ renewals = Pool("fastcache-renewal", 4, 256)
 timed = Pool("fastcache-load", 64, None)
 
 
-def carry_out(load: Load, kwargs: dict[str, Any], ended_by: list[BaseException]) -> None:
-    """Call what the load wants called, and tell it what came of it. Raises only what is no Exception,
-    which ended_by has then, too."""
+def carry_out(load: Load, kwargs: dict[str, Any]) -> None:
+    """Call what the load wants called, and tell it what came of it. Raises only what is no Exception."""
     function, args = next(load)
     try:
         value = function(*args, **kwargs)
     except BaseException as error:
-        if not isinstance(error, Exception):
-            ended_by.append(error)
-            del ended_by  # else the traceback would hold the error
         finish(load, None, error)
         if not isinstance(error, Exception):
             raise
@@ -131,26 +154,24 @@ class ThreadLoader(Loader):
                 return self.function(*call.args, **call.kwargs)
             if step.what != LOAD:
                 return flight.wait(step.seconds)
-            return self._load(flight, call, step.old)
+            self._load(flight, call, step.old, step.own)
         finally:
             del step, flight
 
-    def _load(self, flight: Flight, call: Call, old: Old | None) -> list[BaseException]:
-        load = self.load(flight, call, old)
-        ended_by: list[BaseException] = []
+    def _load(
+        self, flight: Flight, call: Call, old: Old | None, own: list[BaseException] | None
+    ) -> None:
         if (self.soft_timeout is not None or self.hard_timeout is not None) and not timed.inside():
             flight.hand_over()
+            load = self.load(flight, call, old, own)
             context = contextvars.copy_context()
-            if timed.submit(lambda: context.run(carry_out, load, call.kwargs, ended_by)):
-                return ended_by
+            if timed.submit(lambda: context.run(carry_out, load, call.kwargs)):
+                return
+        load = self.load(flight, call, old)
         del flight
-        try:
-            carry_out(load, call.kwargs, ended_by)
-        finally:
-            ended_by.clear()
-        return ended_by
+        carry_out(load, call.kwargs)
 
     def _start(self, load: Load, flight: Flight, call: Call) -> bool:
         flight.hand_over()
         context = contextvars.copy_context()
-        return renewals.submit(lambda: context.run(carry_out, load, call.kwargs, []))
+        return renewals.submit(lambda: context.run(carry_out, load, call.kwargs))

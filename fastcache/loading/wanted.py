@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 class Wanted:
     """A key that is not there, and the flight that will have its value."""
 
-    __slots__ = ("flight", "key", "leads")
+    __slots__ = ("flight", "key", "leads", "own")
 
     def __init__(self, key: Any, flight: Flight, leads: bool) -> None:
         self.key, self.flight, self.leads = key, flight, leads
+        #: what ended the load in another task, if that is no error for all
+        self.own: BaseException | None = None
 
 
 class Gathering:
@@ -32,12 +34,18 @@ class Gathering:
 def outcome(wanted: Wanted) -> Any:
     if wanted.flight.landed:
         return wanted.flight.value
-    error = wanted.flight.error
+    error, trace = wanted.flight.error, wanted.flight.trace
     del wanted
     try:
-        raise error
+        raise error.with_traceback(trace)
     finally:
-        del error
+        del error, trace
+
+
+def own_error(wanted: Wanted) -> BaseException:
+    error, wanted.own = wanted.own, None
+    assert error is not None
+    return error
 
 
 def abandon(wanted: list[Wanted]) -> None:
