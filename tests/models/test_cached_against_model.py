@@ -7,6 +7,7 @@ result, the same loads, the same counts, and a whole cache.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fastcache import Cache, cached
-from fastcache.loading.threads import carry_out
+from fastcache.loading.loader import finish
 from fastcache.testing import FakeClock
 
 SOAK = os.environ.get("FASTCACHE_SOAK", "") not in ("", "0")
@@ -165,7 +166,13 @@ class Machine(RuleBasedStateMachine):
         )(load)  # fmt: skip
 
         def at_once(load: Any, flight: Any, call: Any) -> bool:
-            carry_out(load, call.kwargs, [])
+            function, args = next(load)
+            try:
+                value = function(*args, **call.kwargs)
+            except Failure as error:
+                finish(load, None, error)
+            else:
+                finish(load, value, None)
             return True
 
         self.f._loader._start = at_once
@@ -261,4 +268,5 @@ Machine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestCachedAgainstModel = Machine.TestCase
+logging.getLogger("fastcache").addFilter(lambda record: "Machine" not in record.getMessage())
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
