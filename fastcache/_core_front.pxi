@@ -58,8 +58,14 @@ cdef inline int held_at_once(Cache self, PyObject *key, uint64_t hash, PyObject 
     cdef uint64_t cell
     cdef uint32_t mask, i
     cdef Entry *p
+    cdef bint plain, equal
     lock(self)
-    if unlikely(not (self.quick if lru else all_alive(self))):
+    # no conditional expressions here: Cython makes objects of their branches
+    if lru:
+        plain = self.quick
+    else:
+        plain = all_alive(self)
+    if unlikely(not plain):
         unlock(self)
         return UNSURE
     s = table_segment(&self.table, <uint32_t>(hash >> 32))
@@ -77,8 +83,13 @@ cdef inline int held_at_once(Cache self, PyObject *key, uint64_t hash, PyObject 
         unlock(self)
         return UNSURE       # the tag is 0 too: once in 2**32 keys
     p = slab_entry(&self.slab, <uint32_t>cell)
-    if unlikely(p.hash != hash) or (
-            unlikely(p.key != key) and not (same_number(p.key, key) if lru else same_at_once(p.key, key))):
+    equal = p.hash == hash
+    if likely(equal) and unlikely(p.key != key):
+        if lru:
+            equal = same_number(p.key, key)
+        else:
+            equal = same_at_once(p.key, key)
+    if unlikely(not equal):
         unlock(self)
         return UNSURE
     self.hits += 1
