@@ -168,6 +168,7 @@ def test_a_method_that_returns_its_instance_is_collected() -> None:
     assert reference() is None
 
 
+@pytest.mark.timing  # where memory is not used again at once, the test would show nothing
 def test_a_place_used_again_is_not_mistaken() -> None:
     """The id of a dead instance comes back."""
     seen: dict[int, int] = {}
