@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from fastcache._core import Cache, Cached, Flight
 
     Outcome = tuple[Any, BaseException | None]
-    Load = Generator[tuple[Callable[..., Any], tuple[Any, ...]], Outcome, None]
+    #: a call to carry out: function, args, kwargs
+    Calls = Generator[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Outcome, None]
+    Load = Calls
 
 log = logging.getLogger("fastcache")
 
@@ -38,9 +40,10 @@ ALONE = "alone"
 class Call(NamedTuple):
     """One call of a cached function: where its result belongs, and how to compute it."""
 
-    cached: Any  # the Cached; mypy would take it for a method
+    cached: Any  # the Cached, or None; mypy would take it for a method
     cache: Cache[Any, Any]
     key: Any
+    function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
@@ -62,10 +65,11 @@ class Step(NamedTuple):
     own: list[BaseException] | None = None
 
 
-def finish(load: Generator[Any, Outcome, None], value: Any, error: BaseException | None) -> None:
-    """Tell a load what came of it."""
+def finish(load: Generator[Any, Outcome, None], value: Any, error: BaseException | None) -> Any:
+    """Tell a load what came of what it wanted called; what it wants called next, None: it has ended."""
     with contextlib.suppress(StopIteration):
-        load.send((value, error))
+        return load.send((value, error))
+    return None
 
 
 def _abandon(led: list[Flight]) -> None:
@@ -108,14 +112,14 @@ class Loader:
         self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """The value of a call that is not there (of an async function: a coroutine)."""
-        call = Call(cached, cached.cache, key, args, kwargs)
+        call = Call(cached, cached.cache, key, self.function, args, kwargs)
         return self._run(self.obtain(call), call)
 
     def refresh(
         self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Load now, whatever is there (of an async function: a coroutine)."""
-        call = Call(cached, cached.cache, key, args, kwargs)
+        call = Call(cached, cached.cache, key, self.function, args, kwargs)
         return self._run(self.obtain(call, again=True), call)
 
     def due(
@@ -134,7 +138,7 @@ class Loader:
             renew = -cost * early * math.log(1.0 - random.random()) >= fresh
             renew = renew or fresh <= self.rules.refresh_lead(value, args, kwargs)
         if renew:
-            self.renew(Call(cached, cached.cache, key, args, kwargs), value)
+            self.renew(Call(cached, cached.cache, key, self.function, args, kwargs), value)
 
     # ---- the steps -----------------------------------------------------------------------------
 
@@ -261,9 +265,9 @@ class Loader:
         old: Old | None = None,
         own: list[BaseException] | None = None,
     ) -> Load:
-        """What a leader does: yields the function and its arguments, to be sent (value, None) or (None,
+        """What a leader does: yields functions with their arguments, to be sent (value, None) or (None,
         exception). The flight has ended when it ends; what is no Exception is in `own`."""
-        function, args = self.function, call.args
+        function, args = call.function, call.args
         if old is not None and self.reload is not None:
             copier = self.rules.copier
             known = old.value if copier is None else copier(old.value)
@@ -271,7 +275,7 @@ class Loader:
         try:
             token = flight.enter()
             # not thrown in here: its traceback would hold this frame, and this frame the flight
-            value, error = yield function, args
+            value, error = yield function, args, call.kwargs
             flight.leave(token, error is not None)
             if error is not None:
                 if self.ends_in_error(error):

@@ -94,21 +94,24 @@ _loads = Tasks()
 _renewals = Tasks()
 
 
-async def carry_out(load: Load, kwargs: dict[str, Any], told: bool = False) -> None:
+async def carry_out(load: Load, told: bool = False) -> None:
     """Await what the load wants called, and tell it what came of it. Raises only what is no error for
     all; if the caller who waits for it is told, only what asyncio wants to see."""
-    function, args = next(load)
-    try:
-        value = await function(*args, **kwargs)
-    except BaseException as error:
-        passed_on = ends_in_error(error)
-        finish(load, None, error)
-        if isinstance(error, THROUGH) and not passed_on:
-            raise
-        if not (passed_on or told):
-            raise
-    else:
-        finish(load, value, None)
+    wanted = next(load, None)
+    while wanted is not None:
+        function, args, kwargs = wanted
+        try:
+            value = await function(*args, **kwargs)
+        except BaseException as error:
+            passed_on = ends_in_error(error)
+            wanted = finish(load, None, error)
+            if not passed_on:
+                load.close()
+                if told and not isinstance(error, THROUGH):
+                    return
+                raise
+        else:
+            wanted = finish(load, value, None)
 
 
 class TaskLoader(Loader):
@@ -135,15 +138,15 @@ class TaskLoader(Loader):
         flight = step.flight
         try:
             if flight is None:
-                return await self.function(*call.args, **call.kwargs)
+                return await call.function(*call.args, **call.kwargs)
             if step.what == LOAD:
                 if flight.loop is not None:
                     load = self.load(flight, call, step.old, step.own)
-                    flight.task = spawn(carry_out(load, call.kwargs, told=True), flight.abandon)
+                    flight.task = spawn(carry_out(load, told=True), flight.abandon)
                     return None
                 load = self.load(flight, call, step.old)
                 flight = None
-                return await carry_out(load, call.kwargs)
+                return await carry_out(load)
             try:
                 return await ended_in_loop(flight, step.seconds)
             except asyncio.CancelledError:
@@ -155,7 +158,7 @@ class TaskLoader(Loader):
     def _start(self, load: Load, flight: Flight, call: Call) -> bool:
         if asyncio._get_running_loop() is None or _renewals.reach(MOST_RENEWALS):
             return False
-        spawn(carry_out(load, call.kwargs), flight.abandon, _renewals)
+        spawn(carry_out(load), flight.abandon, _renewals)
         return True
 
 

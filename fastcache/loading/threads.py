@@ -117,17 +117,20 @@ renewals = Pool("fastcache-renewal", 4, 256)
 timed = Pool("fastcache-load", 64, None)
 
 
-def carry_out(load: Load, kwargs: dict[str, Any]) -> None:
+def carry_out(load: Load) -> None:
     """Call what the load wants called, and tell it what came of it. Raises only what is no Exception."""
-    function, args = next(load)
-    try:
-        value = function(*args, **kwargs)
-    except BaseException as error:
-        finish(load, None, error)
-        if not isinstance(error, Exception):
-            raise
-    else:
-        finish(load, value, None)
+    wanted = next(load, None)
+    while wanted is not None:
+        function, args, kwargs = wanted
+        try:
+            value = function(*args, **kwargs)
+        except BaseException as error:
+            wanted = finish(load, None, error)
+            if not isinstance(error, Exception):
+                load.close()
+                raise
+        else:
+            wanted = finish(load, value, None)
 
 
 class ThreadLoader(Loader):
@@ -151,7 +154,7 @@ class ThreadLoader(Loader):
         flight = step.flight
         try:
             if flight is None:
-                return self.function(*call.args, **call.kwargs)
+                return call.function(*call.args, **call.kwargs)
             if step.what != LOAD:
                 return flight.wait(step.seconds)
             self._load(flight, call, step.old, step.own)
@@ -165,13 +168,13 @@ class ThreadLoader(Loader):
             flight.hand_over()
             load = self.load(flight, call, old, own)
             context = contextvars.copy_context()
-            if timed.submit(lambda: context.run(carry_out, load, call.kwargs)):
+            if timed.submit(lambda: context.run(carry_out, load)):
                 return
         load = self.load(flight, call, old)
         del flight
-        carry_out(load, call.kwargs)
+        carry_out(load)
 
     def _start(self, load: Load, flight: Flight, call: Call) -> bool:
         flight.hand_over()
         context = contextvars.copy_context()
-        return renewals.submit(lambda: context.run(carry_out, load, call.kwargs))
+        return renewals.submit(lambda: context.run(carry_out, load))
