@@ -11,6 +11,24 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from fastcache.testing.faults import FaultProxy as FaultProxy
+
+#: What is imported when it is first asked for, and where it is.
+_LATER = {"FaultProxy": "fastcache.testing.faults"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
 
 class FakeClock:
     """A clock that stands still until it is told to move: `Cache(..., clock=FakeClock())`.
