@@ -1,0 +1,33 @@
+"""The sentinel of loaders: `fastcache.MISSING`, what has no value in the source."""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+__all__ = ["MISSING", "Missing"]
+
+
+@final
+class Missing:
+    """The type of `MISSING`, of which there is one instance in a process: copies and pickles are it."""
+
+    __slots__ = ()
+
+    def __new__(cls) -> Missing:
+        return MISSING
+
+    def __repr__(self) -> str:
+        return "fastcache.MISSING"
+
+    def __reduce__(self) -> str:
+        return "MISSING"
+
+    def __copy__(self) -> Missing:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Missing:
+        return self
+
+
+#: What a loader returns for a key that the source does not have. Compare with `is`.
+MISSING: Final[Missing] = object.__new__(Missing)
