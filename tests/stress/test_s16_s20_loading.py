@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from fastcache import cached
 from fastcache.testing import FakeClock
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs us in the background
+
 def started(*functions):
     threads = [threading.Thread(target=f, daemon=True) for f in functions]
     for t in threads: t.start()
