@@ -1155,6 +1155,7 @@ include "_core_keys.pxi"
 include "_core_cached.pxi"
 include "_core_await.pxi"
 include "_core_home.pxi"
+include "_core_tier.pxi"
 include "_core_front.pxi"
 
 patch_cache_type(Cache, visit_contents, drop_contents)

@@ -123,7 +123,7 @@ cdef class Flight:
     cdef readonly object loop   # its event loop, if a task leads
     cdef public object task     # ... that task, if it ends with the last who waits
     cdef uint32_t state
-    cdef bint fenced
+    cdef readonly bint fenced
     cdef bint detached          # nobody finds it any more, but for fences
     cdef bint ended
     cdef readonly object value

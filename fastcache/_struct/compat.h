@@ -92,6 +92,7 @@ static inline int64_t fc_clock_precise(void) {
 /* GetTickCount64 is another time line than the performance counter, and the two may not be
  * mixed in one cache, so Windows has the precise clock alone. */
 #  define fc_clock_coarse fc_clock_precise
+#  define fc_clock_wall fc_clock_precise
 #else
 static inline int64_t fc_clock_precise(void) {
     struct timespec t;
@@ -104,8 +105,19 @@ static inline int64_t fc_clock_coarse(void) {
     clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
     return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
 }
+/* The wall clock goes on while the machine is suspended, and there is a coarse one. */
+static inline int64_t fc_clock_wall(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME_COARSE, &t);
+    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
 #  else
 #    define fc_clock_coarse fc_clock_precise
+static inline int64_t fc_clock_wall(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000000000LL + t.tv_nsec;
+}
 #  endif
 #endif
 

@@ -46,6 +46,11 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    anew: bool = False
+    """whatever is there, in any tier"""
+    ttl: Any = ...
+    """instead of that of the rules; with the tags, of a tiered cache's get_or_set"""
+    tags: Any = None
 
 
 class Old(NamedTuple):
@@ -119,14 +124,17 @@ class Loader:
         self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Load now, whatever is there (of an async function: a coroutine)."""
-        call = Call(cached, cached.cache, key, self.function, args, kwargs)
+        call = Call(cached, cached.cache, key, self.function, args, kwargs, anew=True)
         return self._run(self.obtain(call, again=True), call)
 
     def due(
         self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         """A hit, close enough to the end of its ttl for a renewal to be considered."""
-        found = kept(cached.cache, key)
+        self.due_call(Call(cached, cached.cache, key, self.function, args, kwargs))
+
+    def due_call(self, call: Call) -> None:
+        found = kept(call.cache, call.key)
         if found is None:
             return
         value, fresh, _, cost = found
@@ -136,9 +144,9 @@ class Loader:
         else:
             # 1 - random(), since log(0) is no number
             renew = -cost * early * math.log(1.0 - random.random()) >= fresh
-            renew = renew or fresh <= self.rules.refresh_lead(value, args, kwargs)
+            renew = renew or fresh <= self.rules.refresh_lead(value, call.args, call.kwargs)
         if renew:
-            self.renew(Call(cached, cached.cache, key, self.function, args, kwargs), value)
+            self.renew(call, value)
 
     # ---- the steps -----------------------------------------------------------------------------
 

@@ -1,0 +1,199 @@
+# What a tiered cache needs of its L1: whether hits may be trusted, read on the path of a hit; and loads of
+# many keys at once, fenced without a flight each.
+#
+# Trust is a deadline: until then, what other processes invalidate has been heard. It is kept on two
+# clocks. The monotonic one goes on while the process is stopped (SIGSTOP), but not while the machine is
+# suspended; the wall clock goes on then, but may be set: forward ends the trust early, backward is
+# what the other clock is for. Where processes share a file of counters (SQLiteStore), one number
+# in it must moreover be what it was when this process last looked.
+
+cdef extern from "compat.h":
+    int64_t clock_wall "fc_clock_wall"() noexcept
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
+
+@cython.final
+cdef class Trust:
+    """Until when hits in L1 may be served as they are. Safe from any thread."""
+    cdef int64_t until          # ns, coarse monotonic clock
+    cdef int64_t until_wall     # ns, wall clock
+    cdef const uint64_t *generation     # shared memory, or NULL
+    cdef uint64_t known
+    cdef Py_buffer view
+    cdef bint has_view
+
+    def __cinit__(self):
+        self.until = self.until_wall = NEVER
+        self.generation = NULL
+
+    def __dealloc__(self):
+        if self.has_view:
+            PyBuffer_Release(&self.view)
+
+    @property
+    def now(self):
+        """What `extend` wants: the times at which a check was begun."""
+        return clock_coarse(), clock_wall()
+
+    def extend(self, now, double seconds, /):
+        """Trust until so many seconds after `now`, unless it is trusted for longer."""
+        cdef int64_t mono = now[0], wall = now[1], ns = <int64_t>(seconds * 1e9)
+        self.until = mono + ns
+        self.until_wall = wall + ns
+
+    def forever(self):
+        """There is nothing to hear."""
+        self.until = self.until_wall = NEVER
+
+    def end(self):
+        """No more, until `extend`."""
+        self.until = self.until_wall = 0
+
+    def follow(self, memory, /):
+        """Trust moreover only while the first unsigned 64-bit number in memory is what `agree` gave."""
+        PyObject_GetBuffer(memory, &self.view, PyBUF_SIMPLE)
+        self.has_view = True
+        self.generation = <const uint64_t*>self.view.buf
+        self.known = 0
+
+    def agree(self, uint64_t generation, /):
+        """What the first number was when this process had heard of everything before it."""
+        self.known = generation
+
+    @property
+    def left(self):
+        """Seconds; 0 where there is none, inf where it does not end."""
+        cdef int64_t left = min(self.until - clock_coarse(), self.until_wall - clock_wall())
+        if self.generation != NULL and self.generation[0] != self.known:
+            return 0.0
+        return INFINITY if self.until == NEVER else max(0.0, seconds(left))
+
+    def __bool__(self):
+        return trusted(self)
+
+
+cdef inline bint trusted(Trust self) noexcept:
+    if likely(self.until == NEVER):
+        return self.generation == NULL or likely(self.generation[0] == self.known)
+    return likely(clock_coarse() < self.until) and likely(clock_wall() < self.until_wall) and (
+        self.generation == NULL or likely(self.generation[0] == self.known))
+
+
+cdef class TierFront:
+    """The L1 of a tiered cache and the way of its hits. The subclass has `_missed(key, default)`, `_due(key,
+    value)` and `_untrusted(key, default)`."""
+    cdef readonly Cache l1
+    cdef readonly Trust _trust
+    cdef object missing         # stands in L1 for what is known not to exist
+
+    def _open(self, Cache l1 not None, missing):
+        self.l1 = l1
+        self.missing = missing
+        self._trust = Trust()
+
+    def get(self, key, default=None, /):
+        """The value of key, from L1, L2 or the loader; default where it does not exist. O(1) in L1."""
+        cdef PyObject *value
+        cdef object found
+        cdef int r = look_trusted(self, <PyObject*>key, &value)
+        if likely(r == HIT):
+            found = owned(value)
+            return found if likely(found is not self.missing) else default
+        return front_further(self, r, key, value, default)
+
+    def _look(self, key, absent, /):
+        """The value of key in L1, if it may be served, MISSING included; else absent. Counted."""
+        cdef PyObject *value
+        cdef int r = look_trusted(self, <PyObject*>key, &value)
+        if r == HIT:
+            return owned(value)
+        if r == DUE:
+            found = owned(value)
+            self._due(key, found)
+            return found
+        return absent
+
+
+cdef enum:
+    UNTRUSTED = 3
+
+
+cdef inline int look_trusted(TierFront self, PyObject *key, PyObject **value) except -1:
+    """HIT or DUE with a new reference in *value, MISS, or UNTRUSTED (not counted)."""
+    cdef uint64_t hash
+    cdef int r
+    if unlikely(self._trust is None):
+        raise RuntimeError("this cache is not open")
+    if unlikely(not trusted(self._trust)):
+        return UNTRUSTED
+    mix_quickly(key, &hash)
+    r = look_quickly(self.l1, key, hash, value)
+    if r == UNSURE:
+        r = look(self.l1, key, hash, value)
+    return r
+
+
+cdef object front_further(TierFront self, int r, object key, PyObject *value, object default):
+    cdef object found
+    if r == MISS:
+        return self._missed(key, default)
+    if r == UNTRUSTED:
+        return self._untrusted(key, default)
+    found = owned(value)
+    self._due(key, found)
+    return found if found is not self.missing else default
+
+
+# ---- loads of many keys, without a flight each -----------------------------------------------
+
+def watch(Cache cache not None, /):
+    """A load of many keys begins; what `land_many` wants. `unwatch` must follow, whatever happens."""
+    cdef uint64_t since, sequence
+    lock(cache)
+    since = load_begins(cache)
+    sequence = 0 if cache.marks == NULL else cache.marks.sequence
+    unlock(cache)
+    return since, sequence
+
+
+def unwatch(Cache cache not None, /):
+    """The load has ended."""
+    lock(cache)
+    load_ends(cache)
+    unlock(cache)
+
+
+def land_many(Cache cache not None, watched, loaded, /):
+    """Store each (key, value, ttl, extra, tags) of a load of many, but for those whose keys or tags were
+    removed or set since `watch`. Seconds; extra: kept for the loader so long past the ttl.
+    How many were stored. O(len(loaded))."""
+    cdef Options o
+    cdef uint64_t hash, since = watched[0], sequence = watched[1]
+    cdef Py_ssize_t stored = 0
+    for key, value, ttl, extra, tags in loaded:
+        mix_key(<PyObject*>key, &hash)
+        options(cache, &o, key, value, ttl, UNSET, UNSET, tags)
+        try:
+            o.load = True
+            o.since = since
+            o.sequence = sequence
+            if extra:
+                o.soft = True
+                o.failure = False
+                o.extra = duration(extra, "extra")
+                o.lead = 0
+                lock(cache)
+                flags_on(cache, HAS_SOFT)
+                unlock(cache)
+            stored += put(cache, <PyObject*>key, hash, <PyObject*>value, &o, time_if_any(cache), SET)
+        finally:
+            drop_tags(cache, &o)
+    return stored
+
+
+def fence_loads(Cache cache not None, /):
+    """No load that is under way is stored: nobody knows what it has missed. O(flights)."""
+    lock(cache)
+    fence_all(cache)
+    unlock(cache)

@@ -1,0 +1,392 @@
+"""Coherence: what others invalidate reaches this process's L1, and L1 is trusted only while that is certain.
+
+One daemon thread for each tiered cache that has an L2 or a backplane. It listens to the backplane; and once a
+second it reads the counters of all buckets, waits until every message that was published before has
+come, and compares. A counter that is not what the messages say means that some were lost: what L1 holds of that
+bucket is dropped. Then, and only then, L1 is trusted for TRUST seconds more, counted from before the counters
+were read. Where the store shares its counters in memory (SQLiteStore), the path of a hit compares them
+itself, and there is no thread.
+
+The rules, and what each is for: docs/internals/coherence.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fastcache._core import fence_loads
+from fastcache._keys import decode, name_of_encoded
+from fastcache.stores.protocol import BUCKETS, COUNTERS, EVENTS, TAGS, StoreError, bucket_of
+from fastcache.tiered.book import ROOT
+from fastcache.tiered.options import TRUST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from fastcache.stores.protocol import Backplane, Counter, Listener, Message, Target
+    from fastcache.tiered.core import Core
+
+log = logging.getLogger("fastcache")
+
+#: Seconds between two readings of the counters.
+BEAT = 1.0
+#: Own invalidations that are sent again after L2 has lost some, and for how many seconds.
+RING, RING_SECONDS = 10_000, 60.0
+#: Keys at most that keep clear of L2 until their invalidation has reached it; beyond, all do.
+PENDING = 10_000
+#: More changed buckets than this, and all of L1 is dropped rather than searched.
+MANY_BUCKETS = 16
+
+_all: weakref.WeakSet[Coherence] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_all):
+        each.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+class Coherence:
+    """The link of one tiered cache to the others of its name space. Safe from any thread."""
+
+    def __init__(self, core: Core, backplane: Backplane | None) -> None:
+        self._core = weakref.ref(core)
+        self._l1 = core.l1
+        self._trust = core.trust
+        self._book = core.book
+        self._counts = core.counts
+        self._backplane = backplane
+        self._known: list[Counter | None] = [None] * COUNTERS
+        self._ring: deque[tuple[float, Target]] = deque(maxlen=RING)
+        self.pending: dict[str, Target] = {}
+        #: All of L2 is kept clear of: more invalidations are pending than can be told.
+        self.pending_all = False
+        self.handler: Callable[[bytes, bool], None] | None = None
+        self._lock = threading.RLock()
+        self._beating = threading.Lock()
+        self._memory: memoryview | None = None
+        self._reset()
+        self.lost_at = time.monotonic()
+        self._grown_at = 0.0
+        if core.level != "eventual":
+            self._trust.end()
+        _all.add(self)
+
+    def _reset(self) -> None:
+        self._thread: threading.Thread | None = None
+        self._listener: Listener | None = None
+        self._stopped = False
+        self._stop = threading.Event()
+        #: Set once the first attempt to be trusted has ended, either way.
+        self.tried = threading.Event()
+
+    def forked(self) -> None:
+        """In a child: its parent's thread and connections are not there. What is known stays, and is compared."""
+        self._lock = threading.RLock()
+        self._beating = threading.Lock()
+        self._reset()
+        self._trust.end()
+        self.lost_at = time.monotonic()
+
+    # ---- beginning and end -----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to listen, if that is not under way. Returns at once."""
+        with self._lock:
+            if self._thread is not None or self._stopped:
+                return
+            core = self._core()
+            if core is None:
+                return
+            if core.store is not None and self._memory is None and core.space is not None:
+                self._memory = core.space_memory()
+                if self._memory is not None:
+                    self._trust.follow(self._memory)
+            if self._memory is not None:
+                self._thread = threading.current_thread()  # there is nothing to listen to
+                self.tried.set()
+                return
+            self._thread = threading.Thread(
+                target=_run, args=(weakref.ref(self),), name="fastcache-coherence", daemon=True
+            )
+            try:
+                self._thread.start()
+            except RuntimeError:  # the interpreter is on its way out: no trust, but no harm
+                self._thread = None
+                self.tried.set()
+
+    def stop(self) -> None:
+        """End the thread, and wait a moment for it."""
+        with self._lock:
+            self._stopped = True
+            thread, listener = self._thread, self._listener
+            self._trust.end()
+        self._stop.set()
+        if listener is not None:
+            with contextlib.suppress(StoreError):
+                listener.wake()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2.0)
+
+    # ---- one round of the thread ---------------------------------------------------------------
+
+    def round(self, wait: float) -> float:
+        """Listen for at most `wait` seconds, or beat if it is time; seconds to wait before the next round."""
+        try:
+            if self._listener is None and self._backplane is not None:
+                self._listener = self._backplane.listen(self._namespace())
+                self.beat()
+            elif wait <= 0:
+                self.beat()
+            elif self._listener is not None:
+                self._deliver(self._listener.poll(wait))
+            else:
+                self._stop.wait(wait)
+        except StoreError as error:
+            self._lost(error)
+            self.tried.set()
+            return random.uniform(0.05, 0.2)
+        return 0.0
+
+    def _namespace(self) -> str:
+        core = self._core()
+        return "" if core is None else core.namespace or ""
+
+    def _lost(self, error: StoreError) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+            log.warning("no longer told of invalidations: %s", error)
+        core = self._core()
+        if core is not None:
+            core.counts.add(f"error:{error.kind}")
+
+    # ---- trust ---------------------------------------------------------------------------------
+
+    def beat(self) -> None:
+        """Read the counters, hear what was said before, compare, and trust. StoreError."""
+        core = self._core()
+        if core is None:
+            return
+        with self._beating:
+            now = self._trust.now
+            counters: list[Counter] | None = None
+            if core.space is not None and core.store is not None:
+                try:
+                    counters = core.store.run(core.space.counters())
+                except StoreError as error:
+                    core.gate.failed(error)
+                    raise
+                core.gate.succeeded()
+            if self._listener is not None:
+                self._deliver(self._listener.ping(core.trip * 2))
+            if counters is not None:
+                self._compare(counters)
+                self._settle(core)
+            if core.level == "bounded":
+                was_lost = not self._trust
+                self._trust.extend(now, TRUST)
+                if was_lost and self.tried.is_set():
+                    log.info("told of invalidations again, after %.1f s", time.monotonic() - self.lost_at)
+            self.lost_at = time.monotonic() + TRUST
+            self.tried.set()
+
+    def catch_up(self) -> None:
+        """Where the counters lie in shared memory: compare them, and trust up to what was seen."""
+        memory, core = self._memory, self._core()
+        if memory is None or core is None or core.space is None or core.store is None:
+            return
+        with self._beating:
+            generation = memory[0]
+            self._compare(core.store.run(core.space.counters()))
+            self._settle(core)
+            self._trust.agree(generation)
+            if core.level == "bounded":
+                self._trust.forever()
+
+    def _compare(self, counters: Sequence[Counter]) -> None:
+        changed: set[int] = set()
+        replay = False
+        for number, counter in enumerate(counters):
+            known = self._known[number]
+            if known == counter:
+                continue
+            if known is not None and (
+                known.incarnation != counter.incarnation or known.sequence > counter.sequence
+            ):
+                replay = True
+            changed.add(number)
+            self._known[number] = counter
+        if changed:
+            self.missed(changed)
+        sequence = counters[TAGS].sequence
+        self._book.sequence = max(self._book.sequence, sequence)
+        if replay:
+            self._replay()
+
+    def missed(self, numbers: set[int]) -> None:
+        """Of these counters changes were missed: what they stand for is dropped from L1."""
+        fence_loads(self._l1)
+        if TAGS in numbers:
+            self._book.forget()
+        before = len(self._l1)
+        if TAGS in numbers or EVENTS in numbers or len(numbers) > MANY_BUCKETS:
+            self._l1.clear()
+        else:
+            for key in list(self._l1):
+                core = self._core()
+                if core is not None and bucket_of(core.place(key)[1]) in numbers:
+                    self._l1.delete(key)
+        dropped = before - len(self._l1)
+        self._counts.add("lost", len(numbers))
+        if dropped > 0:
+            self._counts.add("dropped", dropped)
+
+    def grow_stale(self) -> None:
+        """Nobody has been heard for max_staleness: what L1 holds from before is served no more."""
+        with self._lock:
+            if self._grown_at == self.lost_at:
+                return
+            self._grown_at = self.lost_at
+        self.missed(set(range(COUNTERS)))
+
+    # ---- messages --------------------------------------------------------------------------------
+
+    def _deliver(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            try:
+                self.deliver(message)
+            except Exception:  # noqa: BLE001 - whatever it was, nothing may be missed
+                log.exception("a message could not be understood, so all of L1 is dropped")
+                self.missed(set(range(COUNTERS)))
+
+    def deliver(self, message: Message) -> None:
+        """Do what a message says."""
+        core = self._core()
+        if core is None:
+            return
+        number = message.number
+        own = message.origin == core.origin
+        if message.foreign:
+            core.recheck(message.name)
+            return
+        if number < BUCKETS:
+            if not own:
+                self._counts.add("received")
+                if message.body is None:
+                    self.missed({number})
+                else:
+                    core.forget_key(decode(message.body), name_of_encoded(message.body))
+        elif number == TAGS and message.body is not None and message.counter is not None:
+            tags = decode(message.body)
+            self._book.heard(tags, message.counter.sequence)
+            if not own:
+                self._counts.add("received")
+                core.forget_tags(tags)
+        elif number == EVENTS and message.body is not None and not own and self.handler is not None:
+            self.handler(message.body, False)
+        self._advance(number, message.counter)
+
+    def _advance(self, number: int, counter: Counter | None) -> None:
+        if counter is None:
+            return
+        known = self._known[number]
+        if known is not None:
+            if known.incarnation != counter.incarnation:
+                self.missed({number})
+            elif counter.sequence <= known.sequence:
+                return
+            elif counter.sequence != known.sequence + 1 and number != TAGS:
+                self.missed({number})
+        self._known[number] = counter
+
+    def own_change(self, generation: int) -> None:
+        """This process has changed what it follows in shared memory, from the number before this one."""
+        if self._memory is not None:
+            self._trust.agree(generation)
+
+    # ---- own invalidations -----------------------------------------------------------------------
+
+    def remember(self, targets: Sequence[Target]) -> None:
+        """To be sent again if L2 loses them."""
+        now = time.monotonic()
+        self._ring.extend([(now, target) for target in targets])
+
+    def postpone(self, targets: Sequence[Target]) -> None:
+        """These could not be sent: their keys keep clear of L2 until they could."""
+        with self._lock:
+            for target in targets:
+                if len(self.pending) >= PENDING:
+                    self.pending_all = True
+                    break
+                self.pending[target.name] = target
+
+    def _settle(self, core: Core) -> None:
+        """L2 answers: send what is pending."""
+        if not self.pending and not self.pending_all:
+            return
+        assert core.space is not None and core.store is not None
+        with self._lock:
+            targets = list(self.pending.values())
+            everything = self.pending_all
+        if everything:
+            number = core.store.run(core.space.invalidate_tags([ROOT]))
+            self._book.heard([ROOT], number)
+        for start in range(0, len(targets), 500):
+            core.store.run(core.space.invalidate(targets[start : start + 500]))
+        with self._lock:
+            for target in targets:
+                self.pending.pop(target.name, None)
+            if everything:
+                self.pending_all = False
+        for target in targets:
+            if target.key is not None:
+                core.forget_key(decode(target.key), target.name)
+        log.warning("%d invalidations that L2 had missed were sent", len(targets))
+
+    def _replay(self) -> None:
+        """L2 has forgotten some of what it was told: tell it again."""
+        since = time.monotonic() - RING_SECONDS
+        targets = {target.name: target for at, target in list(self._ring) if at >= since}
+        if not targets:
+            return
+        log.warning("L2 went back in time: its last %d invalidations are sent again", len(targets))
+        self.postpone(list(targets.values()))
+
+
+def _run(reference: weakref.ref[Coherence]) -> None:
+    """The thread. It holds the cache only while it has something to do, so that one that was forgotten ends it."""
+    next_beat = 0.0
+    while True:
+        link = reference()
+        if link is None or link._stopped:
+            break
+        stop = link._stop
+        wait = next_beat - time.monotonic()
+        if wait <= 0:
+            next_beat = time.monotonic() + BEAT
+        pause = 0.1
+        try:
+            # short, so that the cache is let go of from time to time
+            pause = link.round(min(wait, 0.25))
+        except Exception:  # noqa: BLE001 - a fault of ours or of a store: without trust, but alive
+            log.exception("the link to the other processes failed in an unexpected way")
+            link.tried.set()
+        del link
+        if pause:
+            stop.wait(pause)
+    link = reference()
+    if link is not None and link._listener is not None:
+        link._listener.close()
+        link._listener = None

@@ -1,0 +1,45 @@
+"""The two drivers of what a tiered cache does: blocking, and awaited."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastcache.loading.loader import Calls
+
+
+def carry(steps: Calls) -> Any:
+    """The result of an operation whose calls block."""
+    try:
+        function, args, kwargs = next(steps)
+        while True:
+            try:
+                answer = function(*args, **kwargs)
+            except Exception as error:  # noqa: BLE001 - for the operation to handle
+                function, args, kwargs = steps.send((None, error))
+            else:
+                function, args, kwargs = steps.send((answer, None))
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        steps.close()
+
+
+async def acarry(steps: Calls) -> Any:
+    """The result of an operation whose calls are awaited, where they want to be."""
+    try:
+        function, args, kwargs = next(steps)
+        while True:
+            try:
+                answer = function(*args, **kwargs)
+                if inspect.isawaitable(answer):
+                    answer = await answer
+            except Exception as error:  # noqa: BLE001 - for the operation to handle
+                function, args, kwargs = steps.send((None, error))
+            else:
+                function, args, kwargs = steps.send((answer, None))
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        steps.close()

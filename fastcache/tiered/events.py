@@ -1,0 +1,115 @@
+"""Application events: what `invalidate_on` says of an event is dropped in every process when it is published."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastcache._keys import decode, encode
+from fastcache.stores.protocol import StoreError
+from fastcache.tiered.drivers import carry
+from fastcache.tiered.loads import ask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from fastcache.loading.loader import Calls
+    from fastcache.tiered.core import Core
+
+log = logging.getLogger("fastcache")
+
+
+class Tag(NamedTuple):
+    """In what keys_of returns: not a key, but a tag."""
+
+    name: Any
+
+
+class Events:
+    """The handlers of one tiered cache. Safe from any thread."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._handlers: dict[str, list[Callable[..., Iterable[Any]]]] = {}
+        if core.link is not None:
+            core.link.handler = self.received
+
+    def on(self, event: str, keys_of: Callable[..., Iterable[Any]]) -> None:
+        if not isinstance(event, str):
+            raise TypeError(f"event must be a str, got {event!r}")
+        if not callable(keys_of):
+            raise TypeError(f"keys_of must be callable, got {keys_of!r}")
+        self._handlers.setdefault(event, []).append(keys_of)
+        if self._core.link is not None:
+            self._core.link.start()
+
+    def publish(self, event: str, payload: dict[str, Any]) -> Calls:
+        core = self._core
+        if not isinstance(event, str):
+            raise TypeError(f"event must be a str, got {event!r}")
+        body = encode((event, tuple(sorted(payload.items()))))
+        handled = yield from self._handle(event, payload)
+        core.counts.add("events")
+        if core.space is not None:
+            body = encode((event, tuple(sorted(payload.items())), handled))
+            yield from ask(core.send, core.space.publish(body))
+
+    def received(self, body: bytes, own: bool) -> None:
+        """From another process, in the thread that listens."""
+        event, items, handled = decode(body)
+        self._core.counts.add("events")
+        steps = self._handle(event, dict(items), local=bool(handled))
+        try:
+            if self._core.loads.asynchronous and self._core.store is not None:
+                self._blocking(steps)
+            else:
+                carry(steps)
+        except StoreError as error:
+            self._core.failed(error)
+
+    def _blocking(self, steps: Calls) -> None:
+        """Operations of an async face, in a thread: the same requests, sent so that they block."""
+        store = self._core.store
+        assert store is not None
+        try:
+            function, args, kwargs = next(steps)
+            while True:
+                if function == store.asend:
+                    function = store.send
+                try:
+                    answer = function(*args, **kwargs)
+                except Exception as error:  # noqa: BLE001 - for the operation to handle
+                    function, args, kwargs = steps.send((None, error))
+                else:
+                    function, args, kwargs = steps.send((answer, None))
+        except StopIteration:
+            return
+        finally:
+            steps.close()
+
+    def _handle(self, event: str, payload: dict[str, Any], local: bool = False) -> Calls:
+        """Whether this process knows what the event concerns. local: the publisher knew it too, so that
+        only L1 is left to do."""
+        core = self._core
+        handlers = self._handlers.get(event, ())
+        for keys_of in handlers:
+            try:
+                named = list(keys_of(**payload))
+            except Exception:  # noqa: BLE001 - the user's: everything may be concerned
+                core.counts.add("event_failures")
+                log.exception("keys_of for event %r failed, so all of L1 is dropped", event)
+                core.l1.clear()
+                continue
+            keys = [each for each in named if not isinstance(each, Tag)]
+            tags = [each.name for each in named if isinstance(each, Tag)]
+            if local:
+                for key in keys:
+                    core.l1.delete(key)
+                if tags:
+                    core.l1.invalidate_tag(*tags)
+                continue
+            if keys:
+                yield from core.invalidate(keys)
+            if tags:
+                yield from core.invalidate_tags(tags)
+        return bool(handlers)

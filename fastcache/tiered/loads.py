@@ -1,0 +1,378 @@
+"""Loads of a tiered cache: L2 first, under its lease the loader, and what comes of it into both tiers.
+
+The rules of `cached` hold (fastcache.loading): one flight per key, stale, grace, time-outs, renewals. What differs is
+the load itself, which is written once, as calls for threads and for tasks to carry out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastcache._core import board, kept, postpone
+from fastcache._types import MISSING
+from fastcache.loading.loader import Call, Loader, Old
+from fastcache.loading.rules import RETRY
+from fastcache.loading.tasks import TaskLoader
+from fastcache.loading.threads import ThreadLoader
+from fastcache.stores.protocol import Fill, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastcache._core import Flight
+    from fastcache.loading.loader import Calls, Load
+    from fastcache.loading.rules import Rules
+    from fastcache.stores.protocol import Lease
+    from fastcache.tiered.core import Core
+    from fastcache.tiered.values import Opened
+
+#: Seconds between two looks at a key that another process loads: at first, and at most.
+LOOK, MOST_LOOK = 0.002, 0.05
+#: What a value lives that is past its ttl in L2 already: the next hit serves it, and renews it.
+PAST = 0.001
+
+
+def ask(send: Callable[[Any], Any], steps: Any) -> Calls:
+    """Carry out an operation of the store, a call for each of its requests; its result."""
+    try:
+        request = next(steps)
+        while True:
+            answer, error = yield send, (request,), {}
+            request = steps.send(answer) if error is None else steps.throw(error)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        steps.close()
+
+
+class TierLoads(Loader):
+    """What ThreadTierLoads and TaskTierLoads share."""
+
+    core: Core
+    #: blocking or awaited: Store.send, time.sleep
+    send: Callable[[Any], Any]
+    sleep: Callable[[float], Any]
+
+    def set_core(self, core: Core) -> None:
+        self.core = core
+        if core.store is not None:
+            self.send = core.store.asend if self.asynchronous else core.store.send
+
+    # ---- one load --------------------------------------------------------------------------------
+
+    def load(
+        self,
+        flight: Flight,
+        call: Call,
+        old: Old | None = None,
+        own: list[BaseException] | None = None,
+    ) -> Load:
+        core = self.core
+        lease: Lease | None = None
+        capped = False
+        try:
+            try:
+                encoded, name = core.place(call.key)
+                yield from self.ready()
+                healthy = False
+                waiting = core.pending_write(call.key)
+                if waiting is not ...:
+                    flight.land(waiting, ttl=0)
+                    return
+                if core.may_ask(name):
+                    try:
+                        found = None
+                        if not call.anew:
+                            found = yield from self.read(name, encoded)
+                        if found is not None and self._lands(found, flight, call, old):
+                            return
+                        if found is not None and old is None:
+                            old = self._past(found)
+                        if not self._loads(call):
+                            flight.land(MISSING, ttl=0)
+                            return
+                        lease, found = yield from self._lease(name, encoded, flight)
+                        if found is not None:
+                            self._lands(found, flight, call, None)
+                            return
+                        healthy = True
+                    except StoreError as error:
+                        core.failed(error)
+                if not self._loads(call):
+                    flight.land(MISSING, ttl=0)
+                    return
+                capped = yield from self._enter_cap(healthy)
+            except Exception as error:  # noqa: BLE001 - passed on to every caller
+                flight.fail(error)
+                return
+            function, args = call.function, call.args
+            if old is not None and self.reload is not None:
+                function, args = self.reload, (self._copy(old.value), *args)
+            sequence = core.book.sequence
+            token = flight.enter()
+            value, error = yield function, args, call.kwargs
+            flight.leave(token, error is not None)
+            core.counts.add("loads")
+            core.add_load_time(flight.cost)
+            if error is not None:
+                core.counts.add("load_failures")
+                if self.ends_in_error(error):
+                    yield from self._give_up(lease, name)
+                    if old is not None:
+                        postpone(call.cache, call.key, RETRY)
+                    self.rules.fail(flight, error, call.cache)
+                elif own is not None:
+                    own.append(error)
+                return
+            try:
+                made = Made(value, encoded, name, sequence, lease, healthy)
+                yield from self._store(flight, call, made)
+            except Exception as raised:  # noqa: BLE001 - passed on to every caller
+                if flight.running:
+                    flight.fail(raised)
+        finally:
+            if capped:
+                core.cap.leave()
+            flight.abandon()
+
+    @staticmethod
+    def _loads(call: Call) -> bool:
+        return call.function is not no_loader
+
+    def _copy(self, value: Any) -> Any:
+        copier = self.rules.copier
+        return value if copier is None else copier(value)
+
+    def ask(self, steps: Any) -> Calls:
+        return ask(self.send, steps)
+
+    def _board(self, call: Call, again: bool, led: list[Flight]) -> tuple[Flight, bool]:
+        # tags may come with the value, from L2 or the caller
+        return board(call.cache, call.key, loop=self._loop(), late=True, again=again, led=led)
+
+    def fetch(self, call: Call, again: bool = False) -> Any:
+        """The value of a call that L1 does not have, or may not serve."""
+        return self._run(self.obtain(call, again=again), call)
+
+    def ready(self) -> Calls:
+        """Wait, once, until this process hears what others invalidate, or cannot."""
+        link = self.core.link
+        if link is None or link.tried.is_set():
+            return
+        link.start()
+        end = time.monotonic() + 2 * self.core.trip
+        while not link.tried.is_set() and time.monotonic() < end:
+            _, error = yield self.sleep, (0.001,), {}
+            if error is not None:
+                raise error
+
+    def read(self, name: str, encoded: bytes) -> Calls:
+        """What L2 has, if it is alive."""
+        core = self.core
+        found = yield from self.ask(core.space.read(name))
+        core.gate.succeeded()
+        if found is None:
+            core.counts.add("l2_misses")
+            return None
+        opened = core.values.open(found, encoded)
+        if opened is not None and not opened.counter and (unknown := core.book.unknown(opened.tags)):
+            numbers = yield from self.ask(core.space.tags(unknown))
+            core.book.learn(unknown, numbers)
+        if opened is None or (
+            not opened.counter and core.book.dead(opened.tags, opened.sequence)
+        ):
+            core.counts.add("l2_misses")
+            return None
+        core.counts.add("l2_hits")
+        return opened
+
+    def _lands(self, found: Opened, flight: Flight, call: Call, old: Old | None) -> bool:
+        """End the flight with what L2 had, unless a load is wanted all the same."""
+        core, rules = self.core, self.rules
+        fresh = found.fresh
+        if found.counter:
+            flight.land(found.value, ttl=0)
+            return True
+        if found.missing and call.function is not core.loader:
+            return False  # get_or_set, or a cached function, makes it
+        if old is not None and fresh is not None:
+            known = kept(call.cache, call.key)
+            if known is not None and fresh <= max(known[1], 0.0) + 0.01:
+                return False  # L2 has what is to be renewed
+        extra = max(rules.stale, rules.grace)
+        tags = core.values.decoded(found.tags)
+        value = self._copy(found.value)
+        lead = 0.0
+        if fresh is not None:
+            if fresh <= 0:
+                if found.missing or -fresh >= rules.stale:
+                    return False
+                # the next hit renews it, as it does one in L1
+                core.counts.add("stale")
+                extra += fresh
+                fresh = PAST
+            elif rules.early is not None or rules.refresh is not None:
+                lead = rules.lead(found.ttl or fresh, found.cost)
+        core.values.land(
+            flight, call.key, value, fresh,
+            extra=0.0 if found.missing else extra, lead=lead, tags=tags, sequence=found.sequence, given=found.value,
+        )  # fmt: skip
+        return True
+
+    def _past(self, found: Opened) -> Old | None:
+        """What L2 has past its ttl, for grace."""
+        if found.missing or found.counter or found.fresh is None or -found.fresh >= self.rules.grace:
+            return None
+        return Old(found.value, False)
+
+    def _lease(self, name: str, encoded: bytes, flight: Flight) -> Calls:
+        """(the lease under which to load, None), or (None, what another process has loaded)."""
+        core = self.core
+        token = os.urandom(16)
+        began = time.monotonic()
+        pause = LOOK
+        first: bytes | None = None
+        while True:
+            (lease,) = yield from self.ask(core.space.lease([name], token, core.options.lease))
+            if lease.found is not None:
+                opened = core.values.open(lease.found, encoded)
+                if opened is not None:
+                    return None, opened
+            if lease.ours or lease.held:
+                return lease, None
+            if first is None:
+                core.counts.add("lease_waits")
+                first = lease.token
+            limit = self.wait_timeout
+            if (lease.token != first and flight.fenced) or (
+                limit is not None and time.monotonic() - began > limit
+            ):
+                return lease, None  # waited once; the load starts after this lease was taken
+            _, error = yield self.sleep, (pause,), {}
+            if error is not None:
+                raise error
+            pause = min(pause * 1.5, MOST_LOOK)
+            found = yield from self.read(name, encoded)
+            if found is not None and (found.fresh is None or found.fresh > 0):
+                return None, found
+
+    def _give_up(self, lease: Lease | None, name: str) -> Calls:
+        if lease is None or not lease.ours:
+            return
+        try:
+            yield from self.ask(self.core.space.give_up([name], lease.token))
+        except StoreError as error:
+            self.core.failed(error)
+
+    def _enter_cap(self, healthy: bool) -> Calls:
+        """Without L2 as a shield not every miss of every process may go to the source at once."""
+        core = self.core
+        if healthy or core.space is None:
+            return False
+        end = time.monotonic() + (self.hard_timeout or self.wait_timeout or 60.0)
+        while not core.cap.enter():
+            if time.monotonic() >= end:
+                return False
+            _, error = yield self.sleep, (0.005,), {}
+            if error is not None:
+                raise error
+        return True
+
+    def _store(self, flight: Flight, call: Call, made: Made) -> Calls:
+        """What was loaded, into L2 and then L1."""
+        core, rules, lease = self.core, self.rules, made.lease
+        value, healthy = made.value, made.healthy
+        if type(value) is CoroutineType:
+            value.close()
+            raise TypeError(f"{rules.name} returned a coroutine; that is for AsyncTieredCache")
+        ttl = core.values.ttl_of(rules, call, value)
+        tags = core.values.tags_of(rules, call, value)
+        extra = 0.0 if value is MISSING or ttl is None else max(rules.stale, rules.grace)
+        keep = True
+        if lease is not None and not lease.held and ttl != 0:
+            data = core.values.pack(
+                made.encoded, value,
+                ttl=ttl, extra=extra, tags=tags, sequence=made.sequence, cost=flight.cost,
+            )  # fmt: skip
+            if data is None:
+                yield from self._give_up(lease, made.name)
+            else:
+                total = None if ttl is None else ttl + extra
+                try:
+                    (keep,) = yield from self.ask(
+                        core.space.fill([Fill(made.name, lease.token, data, total)])
+                    )
+                    core.counts.add("fills" if keep else "refused")
+                except StoreError as error:
+                    core.failed(error)
+                    healthy = False
+        elif lease is not None:
+            # held: the source is being written, so whoever reads next asks it again
+            keep = not lease.held
+            if not lease.held:
+                yield from self._give_up(lease, made.name)
+        if not keep or ttl == 0:
+            flight.land(value, ttl=0)
+            return
+        core.values.land(
+            flight, call.key, self._copy(value), ttl,
+            extra=extra, lead=rules.lead(ttl, flight.cost) if ttl and value is not MISSING else 0.0,
+            tags=tags, sequence=made.sequence, given=value, deaf=not healthy and core.space is not None and not core.bypasses(made.name),
+        )  # fmt: skip
+
+
+class Made(NamedTuple):
+    """What a load has brought, and under which conditions."""
+
+    value: Any
+    encoded: bytes
+    name: str
+    sequence: int
+    lease: Lease | None
+    healthy: bool
+
+
+def no_loader() -> Any:
+    """Stands for a loader where there is none."""
+    return MISSING
+
+
+class ThreadTierLoads(TierLoads, ThreadLoader):
+    """For threads. Safe from any thread."""
+
+    sleep = staticmethod(time.sleep)
+
+
+class TaskTierLoads(TierLoads, TaskLoader):
+    """For tasks. Safe from any event loop."""
+
+    sleep = staticmethod(asyncio.sleep)
+
+
+def loads_of(asynchronous: bool) -> type[TierLoads]:
+    return TaskTierLoads if asynchronous else ThreadTierLoads
+
+
+def default_rules(core: Core) -> Rules:
+    """Those of the tiered cache itself."""
+    from fastcache.loading.rules import Rules
+
+    options = core.options
+    return Rules(
+        name=core.name,
+        ttl=options.ttl,
+        ttl_is_the_caches=False,
+        tti=None,
+        tags=(),
+        none_ttl=None,
+        error_ttl={},
+        refresh=options.refresh,
+        early=options.early,
+        stale=options.stale,
+        grace=options.grace,
+        copier=options.copy,
+    )

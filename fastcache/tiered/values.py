@@ -1,0 +1,190 @@
+"""Values on their way between the tiers: packed for L2, opened from it, landed in L1."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastcache._envelope import Codec, Undecodable, is_counter
+from fastcache._keys import decode, encode
+from fastcache._types import MISSING
+from fastcache.serializers import Unserializable
+from fastcache.tiered.options import UNHEARD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fastcache._core import Flight
+    from fastcache.loading.loader import Call
+    from fastcache.loading.rules import Rules
+    from fastcache.stores.protocol import Found
+    from fastcache.tiered.core import Core
+
+
+@dataclass(slots=True)
+class Opened:
+    """What L2 had under a name. fresh: seconds until the end of its ttl, negative past it; None: for ever. ttl: as it
+    was stored. tags: their encodings. sequence: of invalidations of tags, known before its load. cost: seconds that
+    its load took. counter: it is a counter's number, which L1 never holds. stamp: the first bytes, which no other fill has."""
+
+    value: Any
+    missing: bool = False
+    fresh: float | None = None
+    ttl: float | None = None
+    tags: Sequence[bytes] = ()
+    sequence: int = 0
+    cost: float = 0.0
+    counter: bool = False
+    stamp: bytes = b""
+
+
+def tags_given(tags: Iterable[Any]) -> tuple[Any, ...]:
+    """Tags as the engine takes them; TypeError for others."""
+    if isinstance(tags, (str, bytes)) or not hasattr(type(tags), "__iter__"):
+        raise TypeError(f"tags must be an iterable of tags, got {tags!r}")
+    given = tuple(tags)
+    for tag in given:
+        if not isinstance(tag, (str, bytes, int, tuple)):
+            raise TypeError(f"tags must be str, bytes, int or tuples of these, got {tag!r}")
+    return given
+
+
+class Values:
+    """The values of one tiered cache. Safe from any thread."""
+
+    def __init__(self, core: Core, codec: Codec | None) -> None:
+        self._core = core
+        self._codec = codec
+
+    # ---- L2 --------------------------------------------------------------------------------------
+
+    def pack(
+        self,
+        encoded: bytes,
+        value: Any,
+        *,
+        ttl: float | None,
+        extra: float,
+        tags: Iterable[Any] = (),
+        sequence: int = 0,
+        cost: float = 0.0,
+    ) -> bytes | None:
+        """The bytes for L2; None, counted, where the value would not come back as it is."""
+        core = self._core
+        assert self._codec is not None
+        marks = [encode(tag) for tag in tags]
+        if marks and not sequence:
+            core.counts.add("unstorable")  # nobody could tell later whether a tag was invalidated
+            return None
+        try:
+            return self._codec.pack(
+                encoded,
+                None if value is MISSING else value,
+                missing=value is MISSING,
+                ttl=ttl,
+                extra=extra,
+                tags=marks,
+                sequence=sequence,
+                cost=cost,
+            )
+        except Unserializable:
+            core.counts.add("unstorable")
+            return None
+
+    def open(self, found: Found, encoded: bytes) -> Opened | None:
+        """What L2 had; None, counted, where it cannot be read."""
+        data, left = found
+        number = is_counter(data)
+        if number is not None:
+            return Opened(number, counter=True, fresh=left, sequence=2**63)
+        assert self._codec is not None
+        try:
+            u = self._codec.unpack(data, encoded)
+        except Undecodable as error:
+            self._core.counts.add(f"undecodable:{error.kind}")
+            self._core.complain("undecodable", "a value in L2 cannot be read: %s", error)
+            return None
+        fresh = None if left is None or u.ttl is None else left - u.extra
+        return Opened(
+            MISSING if u.missing else u.value,
+            u.missing, fresh, u.ttl, u.tags, u.sequence, u.cost, False, bytes(data[:9]),
+        )  # fmt: skip
+
+    # ---- rules ---------------------------------------------------------------------------------
+
+    def ttl_of(self, rules: Rules, call: Call, value: Any) -> float | None:
+        """Seconds that a loaded value is fresh; a part of it is left to chance where jitter says so."""
+        ttl: Any
+        if value is MISSING:
+            ttl = self._core.options.missing_ttl
+        elif call.ttl is not ...:
+            ttl = call.ttl
+        elif value is None and rules.none_ttl is not None:
+            ttl = rules.none_ttl
+        elif callable(rules.ttl):
+            ttl = rules.seconds("ttl", rules.ttl(value, *call.args, **call.kwargs))
+        else:
+            ttl = rules.ttl
+        return self.shortened(ttl)
+
+    def shortened(self, ttl: float | None) -> float | None:
+        jitter = self._core.options.jitter
+        return ttl * (1.0 - jitter * random.random()) if jitter and ttl else ttl
+
+    @staticmethod
+    def tags_of(rules: Rules, call: Call, value: Any) -> tuple[Any, ...]:
+        if value is MISSING:
+            return ()
+        if call.tags is not None:
+            return tuple(call.tags)
+        if callable(rules.tags):
+            return rules.tags_of(value, call.args, call.kwargs)
+        return rules.tags
+
+    # ---- L1 --------------------------------------------------------------------------------------
+
+    def l1_ttl(self, ttl: float | None, *, deaf: bool = False) -> tuple[float | None, bool]:
+        """What an entry lives in L1 whose value lives ttl seconds in L2; whether that was cut short."""
+        core = self._core
+        limits = [core.options.l1_ttl, ttl]
+        if core.level == "eventual":
+            limits.append(UNHEARD)
+        if deaf or core.is_deaf():
+            limits.append(core.options.degraded_ttl)
+        shortest = min((limit for limit in limits if limit is not None), default=None)
+        return shortest, shortest != ttl
+
+    def land(
+        self,
+        flight: Flight,
+        key: Any,
+        value: Any,
+        ttl: float | None,
+        *,
+        extra: float = 0.0,
+        lead: float = 0.0,
+        tags: Sequence[Any] = (),
+        sequence: int = 0,
+        given: Any = ...,
+        deaf: bool = False,
+    ) -> None:
+        """End a flight with a value that goes into L1 too, unless the flight is fenced."""
+        shorter, cut = self.l1_ttl(ttl, deaf=deaf)
+        options: dict[str, Any] = {"ttl": shorter}
+        if tags:
+            options["tags"] = tuple(tags)
+        if given is not ... and given is not value:
+            options["given"] = given
+        if shorter:
+            if extra and not (deaf or self._core.is_deaf()):
+                options["extra"] = extra
+            if lead and not cut:
+                options["lead"] = lead
+        flight.land(value, **options)
+        if tags and self._core.book.since([encode(tag) for tag in tags], sequence):
+            self._core.l1.delete(key)
+
+    @staticmethod
+    def decoded(tags: Sequence[bytes]) -> tuple[Any, ...]:
+        return tuple([decode(tag) for tag in tags])
