@@ -124,6 +124,29 @@ class Message(NamedTuple):
     name: str | None = None
 
 
+class Generations(NamedTuple):
+    """Counters in memory that all processes of the host share: who looks at them need not listen.
+
+    Both are read-only views of COUNTERS + 1 unsigned 64-bit numbers: [0] advances with every change of
+    the name space, [1 + number] with every change of that counter, [1 + number] before [0], and both before the
+    change can be seen by anyone. shared: the changes of all; own: those made through this very Space,
+    counted a moment before they are in `shared`. So shared[i] - own[i] (modulo 2**64) is what the others did;
+    it may lag for that moment, and looks smaller then, never larger.
+
+    What the caller does: note shared[i] - own[i] of a name's bucket (i = 1 + bucket), then read or load
+    the value. It is good while the difference is not larger than that. `read` and the others wait for a change
+    that is between the two (also if its process was killed there), so nobody gets an old value after a new
+    number, and numbers need to advance but once.
+
+    The views stay valid for as long as someone has them. When the file behind them was removed, they advance
+    (all of them) once that is noticed, by `counters` at the latest, and stand still from then on:
+    whoever sees [0] advance, or another incarnation from `counters`, asks for `generations()` again.
+    """
+
+    shared: memoryview
+    own: memoryview
+
+
 class Space(ABC):
     """One name space of a store. Safe from several threads and event loops at once.
 
@@ -200,6 +223,11 @@ class Space(ABC):
     def publish(self, event: bytes) -> Steps[None]:
         """Advance the counter of events, and publish this one."""
 
+    def generations(self) -> Generations | None:
+        """The counters as shared memory; None: this store has none. May open a file, and raise StoreError;
+        cheap when it is open."""
+        return None
+
 
 class Listener(ABC):
     """Hears what others invalidate. Belongs to one thread, but for `wake`."""
@@ -264,11 +292,6 @@ class Store(ABC):
 
     def backplane(self) -> Backplane | None:
         """The one that comes with this store; None: it has none."""
-        return None
-
-    def generations(self, namespace: str) -> memoryview | None:
-        """COUNTERS + 1 unsigned 64-bit numbers in memory that all processes share: first one that every
-        change of the others advances, then one for each counter. With these nobody has to listen."""
         return None
 
     @abstractmethod
