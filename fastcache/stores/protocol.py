@@ -160,11 +160,13 @@ class Space(ABC):
     # ---- values --------------------------------------------------------------------------------
 
     @abstractmethod
-    def read(self, name: str) -> Steps[Found | None]:
-        """One value. A single round trip: it is on the hot path."""
+    def read(self, name: str, *, primary: bool = False) -> Steps[Found | None]:
+        """One value. A single round trip: it is on the hot path. primary: no replica may answer, where there are any."""
 
     @abstractmethod
-    def read_many(self, names: Sequence[str]) -> Steps[list[Found | None]]: ...
+    def read_many(
+        self, names: Sequence[str], *, primary: bool = False
+    ) -> Steps[list[Found | None]]: ...
 
     @abstractmethod
     def lease(self, names: Sequence[str], token: bytes, ttl: float) -> Steps[list[Lease]]:
@@ -202,6 +204,9 @@ class Space(ABC):
     @abstractmethod
     def touch(self, target: Target, stamp: bytes, ttl: float | None) -> Steps[bool]:
         """Give a value a new ttl, if it still begins with these bytes."""
+
+    def note_invalidated(self, bucket: int) -> None:  # noqa: B027 - for stores with replicas alone
+        """Another process has invalidated something of this bucket: replicas may not know it yet."""
 
     # ---- coherence -------------------------------------------------------------------------------
 

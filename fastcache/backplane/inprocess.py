@@ -1,0 +1,251 @@
+"""Several caches in one program: what one invalidates, the others hear. There are no values in it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from fastcache._keys import encode
+from fastcache.stores.protocol import (
+    COUNTERS,
+    EVENTS,
+    TAGS,
+    Backplane,
+    Counter,
+    Lease,
+    Listener,
+    Message,
+    Space,
+    Store,
+    StoreError,
+    bucket_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fastcache.stores.protocol import Fill, Found, Steps, Target
+
+_WHERE = "this process"
+#: Tags remembered at most. Beyond that all count as invalidated, and the memory begins anew.
+MOST_TAGS = 100_000
+
+
+class _Scope:
+    """What the caches of one name space share. All of it under the lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.incarnation = int.from_bytes(os.urandom(8))
+        self.sequences = [0] * COUNTERS
+        self.sequences[TAGS] = time.time_ns() // 1000
+        self.tags: dict[bytes, int] = {}
+        self.floor = 0  # of tags that are no longer there
+        self.listeners: set[InProcessListener] = set()
+
+    def tell(self, number: int, origin: bytes, body: bytes | None, sequence: int = 0) -> None:
+        """Advance a counter (to `sequence`, if given) and tell everyone. Under the lock."""
+        self.sequences[number] = sequence or self.sequences[number] + 1
+        counter = Counter(self.incarnation, self.sequences[number])
+        message = Message(number, counter, origin, body)
+        for listener in self.listeners:
+            listener.hear(message)
+
+
+class InProcessBackplane(Backplane):
+    """Several caches in one program tell each other what changed. Safe from several threads.
+
+    Give the same one to each of them. A forked child has no part in it: what the parent
+    invalidates does not reach it.
+
+    store: its spaces' `invalidate`, `invalidate_tags`, `publish`, `counters` and `tags` are what tells the
+    others. It keeps no values: reads find nothing, and fills are refused.
+    """
+
+    where = _WHERE
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._scopes: dict[str, _Scope] = {}
+        self.store = _InProcessStore(self)
+
+    def __repr__(self) -> str:
+        return "InProcessBackplane()"
+
+    def scope(self, namespace: str) -> _Scope:
+        with self._lock:
+            return self._scopes.setdefault(namespace, _Scope())
+
+    def listen(self, namespace: str) -> InProcessListener:
+        return InProcessListener(self.scope(namespace))
+
+    def close(self) -> None:
+        """End all listening: `poll` raises StoreError."""
+        with self._lock:
+            scopes = list(self._scopes.values())
+        for scope in scopes:
+            with scope.lock:
+                listeners = list(scope.listeners)
+            for listener in listeners:
+                listener.close()
+
+
+class InProcessListener(Listener):
+    def __init__(self, scope: _Scope) -> None:
+        self._scope = scope
+        self._heard: deque[Message] = deque()
+        self._changed = threading.Condition()
+        self._woken = False
+        self._closed = False
+        with scope.lock:
+            scope.listeners.add(self)
+
+    def hear(self, message: Message) -> None:
+        with self._changed:
+            self._heard.append(message)
+            self._changed.notify()
+
+    def poll(self, seconds: float) -> list[Message]:
+        with self._changed:
+            self._changed.wait_for(self._something, max(0.0, seconds))
+            return self._take()
+
+    def ping(self, seconds: float) -> list[Message]:
+        with self._changed:
+            return self._take()
+
+    def _something(self) -> bool:
+        return bool(self._heard) or self._woken or self._closed
+
+    def _take(self) -> list[Message]:
+        if self._closed:
+            raise StoreError(_WHERE, "closed", "the listener is closed")
+        self._woken = False
+        messages = list(self._heard)
+        self._heard.clear()
+        return messages
+
+    def wake(self) -> None:
+        with self._changed:
+            self._woken = True
+            self._changed.notify()
+
+    def close(self) -> None:
+        with self._scope.lock:
+            self._scope.listeners.discard(self)
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+
+class _InProcessStore(Store):
+    """Requests are functions, called at once."""
+
+    where = _WHERE
+    trip = 0.5
+
+    def __init__(self, backplane: InProcessBackplane) -> None:
+        self._backplane = backplane
+
+    def send(self, request: Any) -> Any:
+        return request()
+
+    async def asend(self, request: Any) -> Any:
+        return request()
+
+    def space(self, namespace: str, origin: bytes) -> Space:
+        return _InProcessSpace(self._backplane.scope(namespace), namespace, origin)
+
+    def backplane(self) -> Backplane:
+        return self._backplane
+
+    def check(self) -> Steps[None]:
+        yield from ()
+
+    def close(self) -> None:
+        """Nothing to close: it is as long there as its backplane."""
+
+
+class _InProcessSpace(Space):
+    def __init__(self, scope: _Scope, namespace: str, origin: bytes) -> None:
+        self.namespace = namespace
+        self.origin = origin
+        self._scope = scope
+
+    # ---- values: there are none --------------------------------------------------------------------
+
+    def read(self, name: str, *, primary: bool = False) -> Steps[Found | None]:
+        yield from ()
+        return None
+
+    def read_many(
+        self, names: Sequence[str], *, primary: bool = False
+    ) -> Steps[list[Found | None]]:
+        yield from ()
+        return [None] * len(names)
+
+    def lease(self, names: Sequence[str], token: bytes, ttl: float) -> Steps[list[Lease]]:
+        yield from ()
+        return [Lease(token, True, False)] * len(names)
+
+    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool]]:
+        yield from ()
+        return [False] * len(fills)
+
+    def give_up(self, names: Sequence[str], token: bytes) -> Steps[None]:
+        yield from ()
+
+    def put(self, fills: Sequence[Fill], targets: Sequence[Target]) -> Steps[list[bool]]:
+        yield from self.invalidate(targets)
+        return [True] * len(targets)
+
+    def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:
+        yield from self.invalidate(targets)
+
+    def incr(self, target: Target, delta: int, initial: int, ttl: float | None) -> Steps[int]:
+        yield from ()
+        raise StoreError(_WHERE, "other", "no values are kept here, so nothing can be counted")
+
+    def touch(self, target: Target, stamp: bytes, ttl: float | None) -> Steps[bool]:
+        yield from ()
+        return False
+
+    # ---- coherence ---------------------------------------------------------------------------------
+
+    def invalidate(self, targets: Sequence[Target]) -> Steps[None]:
+        yield from ()
+        with self._scope.lock:
+            for target in targets:
+                self._scope.tell(bucket_of(target.name), self.origin, target.key)
+
+    def counters(self) -> Steps[list[Counter]]:
+        yield from ()
+        scope = self._scope
+        with scope.lock:
+            return [Counter(scope.incarnation, sequence) for sequence in scope.sequences]
+
+    def tags(self, tags: Sequence[bytes]) -> Steps[list[int]]:
+        yield from ()
+        scope = self._scope
+        with scope.lock:
+            return [scope.tags.get(tag, scope.floor) for tag in tags]
+
+    def invalidate_tags(self, tags: Sequence[bytes]) -> Steps[int]:
+        yield from ()
+        scope = self._scope
+        with scope.lock:
+            sequence = max(scope.sequences[TAGS] + 1, time.time_ns() // 1000)
+            if len(scope.tags) + len(tags) > MOST_TAGS:
+                scope.tags.clear()
+                scope.floor = scope.sequences[TAGS]
+            scope.tags.update(dict.fromkeys(tags, sequence))
+            scope.tell(TAGS, self.origin, encode(tuple(tags)), sequence)
+            return sequence
+
+    def publish(self, event: bytes) -> Steps[None]:
+        yield from ()
+        with self._scope.lock:
+            self._scope.tell(EVENTS, self.origin, event)
