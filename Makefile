@@ -55,8 +55,12 @@ build: $(VENV)/.made
 run: $(VENV)/.with-bench-quick build ## set up, then the quick microbenchmarks (under two minutes)
 	$(PY) -m fastcache bench --quick $(BENCHFLAGS)
 
-test: $(VENV)/.with-test build ## set up, then the whole suite
+test: servers $(VENV)/.with-test build ## set up (servers too, where permitted), then the whole suite
 	$(PY) -m pytest $(TESTFLAGS)
+
+.PHONY: servers
+servers:
+	@tools/servers
 
 bench: $(VENV)/.with-bench build ## the full microbenchmarks against every peer; report in build/
 	$(PY) -m fastcache bench --json build/bench.json --report build/bench.html $(BENCHFLAGS)

@@ -7,16 +7,23 @@
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import fastcache
 from fastcache import _core
+from servers import WANTING
 
 SOAK = os.environ.get("FASTCACHE_SOAK", "") not in ("", "0")
 SANITIZE = os.environ.get("FASTCACHE_SANITIZE", "")
 COVERAGE = os.environ.get("FASTCACHE_COVERAGE", "") not in ("", "0")
+#: Fixtures that start servers: each module of tests/servers has some.
+pytest_plugins = [
+    f"servers.{path.stem}" for path in sorted((Path(__file__).parent / "servers").glob("[!_]*.py"))
+]
 LIVE_CACHES = getattr(_core, "_live_caches", None)  # debug builds only
 
 
@@ -42,6 +49,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_soak)
         if instrumented and item.get_closest_marker("timing"):
             item.add_marker(no_timing)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests that were left out because a server is not installed, loudly."""
+    wanted: Counter[str] = Counter()
+    for report in terminalreporter.stats.get("skipped", ()):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
+        if WANTING in reason:
+            wanted[reason.partition(WANTING)[2]] += 1
+    if wanted:
+        terminalreporter.section("NOT TESTED: servers are missing", sep="!", red=True, bold=True)
+        for what, count in wanted.items():
+            terminalreporter.line(f"{count} tests were skipped: {what}", red=True)
 
 
 @pytest.fixture(autouse=True)

@@ -156,12 +156,14 @@ class Space(ABC):
 
     namespace: str
     origin: bytes
+    #: whether `generations` has something to show
+    shares_memory = False
 
     # ---- values --------------------------------------------------------------------------------
 
     @abstractmethod
     def read(self, name: str, *, primary: bool = False) -> Steps[Found | None]:
-        """One value. A single round trip: it is on the hot path. primary: no replica may answer, where there are any."""
+        """One value. A single round trip: it is on the hot path. primary: no replica may answer, if there are any."""
 
     @abstractmethod
     def read_many(
