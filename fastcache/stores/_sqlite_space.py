@@ -36,7 +36,9 @@ _READ_MANY = f"SELECT id, name, data, due FROM value WHERE id IN ({', '.join('?'
 
 
 class SQLiteSpace(Space):
-    """One name space of a SQLiteStore: `StoreSpace` says what each operation does."""
+    """One name space of a SQLiteStore: `Space` says what each operation does."""
+
+    shares_memory = True
 
     def __init__(self, store: SQLiteStore, namespace: str, origin: bytes) -> None:
         self.store = store
@@ -78,7 +80,7 @@ class SQLiteSpace(Space):
 
     # ---- reading -------------------------------------------------------------------------------
 
-    def read(self, name: str) -> Steps[Found | None]:
+    def read(self, name: str, *, primary: bool = False) -> Steps[Found | None]:
         found: Found | None = yield (self._read, name)
         return found
 
@@ -90,7 +92,9 @@ class SQLiteSpace(Space):
         row = self._file.ready().execute(READ, (number, name)).fetchone()
         return found_in(at, number, row)
 
-    def read_many(self, names: Sequence[str]) -> Steps[list[Found | None]]:
+    def read_many(
+        self, names: Sequence[str], *, primary: bool = False
+    ) -> Steps[list[Found | None]]:
         result: list[Found | None] = yield (self._read_many, names)
         return result
 

@@ -11,17 +11,26 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Any
 
+    from fastcache.testing.conformance import StoreConformance as StoreConformance
     from fastcache.testing.faults import FaultProxy as FaultProxy
 
 #: What is imported when it is first asked for, and where it is.
-_LATER = {"FaultProxy": "fastcache.testing.faults"}
+_LATER = {
+    "FaultProxy": "fastcache.testing.faults",
+    "StoreConformance": "fastcache.testing.conformance",
+}
 
 
 def __getattr__(name: str) -> object:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import sys
     from importlib import import_module
 
+    if name == "StoreConformance" and (pytest := sys.modules.get("pytest")) is not None:
+        # so that a failing assertion shows its values, as in tests of one's own
+        parts = ("", "_values", "_leases", "_coherence")
+        pytest.register_assert_rewrite(*(f"fastcache.testing._conform{part}" for part in parts))
     value = globals()[name] = getattr(import_module(_LATER[name]), name)
     return value
 
