@@ -11,15 +11,20 @@ from fastcache.decorators import cache, fifo_cache, lfu_cache, lru_cache, ttl_ca
 
 TYPE_CHECKING = False  # importing typing would cost a third of the import of this package
 if TYPE_CHECKING:
+    from fastcache._types import MISSING as MISSING
     from fastcache.alru import alru_cache as alru_cache
     from fastcache.clru import clru_cache as clru_cache
     from fastcache.loading.decorate import cached as cached
     from fastcache.names import Namespace as Namespace
+    from fastcache.tiered import AsyncTieredCache as AsyncTieredCache
+    from fastcache.tiered import TieredCache as TieredCache
 del TYPE_CHECKING
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MISSING",
+    "AsyncTieredCache",
     "Cache",
     "CacheInfo",
     "CacheStats",
@@ -27,6 +32,7 @@ __all__ = [
     "CallKey",
     "Entry",
     "Namespace",
+    "TieredCache",
     "alru_cache",
     "cache",
     "cached",
@@ -39,6 +45,9 @@ __all__ = [
 
 #: Public names that are imported when they are first asked for -> their module.
 _LATER = {
+    "MISSING": "fastcache._types",
+    "AsyncTieredCache": "fastcache.tiered",
+    "TieredCache": "fastcache.tiered",
     "Namespace": "fastcache.names",
     "alru_cache": "fastcache.alru",
     "cached": "fastcache.loading.decorate",

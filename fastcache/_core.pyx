@@ -1155,8 +1155,8 @@ include "_core_keys.pxi"
 include "_core_cached.pxi"
 include "_core_await.pxi"
 include "_core_home.pxi"
-include "_core_tier.pxi"
 include "_core_front.pxi"
+include "_core_tier.pxi"
 
 patch_cache_type(Cache, visit_contents, drop_contents)
 open_front()

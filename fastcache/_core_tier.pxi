@@ -10,8 +10,6 @@
 cdef extern from "compat.h":
     int64_t clock_wall "fc_clock_wall"() noexcept
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-
 
 @cython.final
 cdef class Trust:
@@ -19,17 +17,13 @@ cdef class Trust:
     cdef int64_t until          # ns, coarse monotonic clock
     cdef int64_t until_wall     # ns, wall clock
     cdef const uint64_t *generation     # shared memory, or NULL
+    cdef const uint64_t *own            # what of it this process did
     cdef uint64_t known
-    cdef Py_buffer view
-    cdef bint has_view
+    cdef object views                   # memoryviews, which keep both where they are
 
     def __cinit__(self):
         self.until = self.until_wall = NEVER
-        self.generation = NULL
-
-    def __dealloc__(self):
-        if self.has_view:
-            PyBuffer_Release(&self.view)
+        self.generation = self.own = NULL
 
     @property
     def now(self):
@@ -50,12 +44,20 @@ cdef class Trust:
         """No more, until `extend`."""
         self.until = self.until_wall = 0
 
-    def follow(self, memory, /):
-        """Trust moreover only while the first unsigned 64-bit number in memory is what `agree` gave."""
-        PyObject_GetBuffer(memory, &self.view, PyBUF_SIMPLE)
-        self.has_view = True
-        self.generation = <const uint64_t*>self.view.buf
-        self.known = 0
+    def follow(self, shared, own, /):
+        """Trust moreover only while the first unsigned 64-bit number of the one, less that of the other, is
+        what `agree` was given. Both are memoryviews of such numbers. None: no more."""
+        cdef const uint64_t[::1] whole, part
+        if shared is None:
+            self.generation = self.own = NULL
+            self.views = None
+            return
+        whole = shared
+        part = own
+        self.own = &part[0]
+        self.generation = &whole[0]
+        old, self.views = self.views, (shared, own)
+        self.until = self.until_wall = 0
 
     def agree(self, uint64_t generation, /):
         """What the first number was when this process had heard of everything before it."""
@@ -65,7 +67,7 @@ cdef class Trust:
     def left(self):
         """Seconds; 0 where there is none, inf where it does not end."""
         cdef int64_t left = min(self.until - clock_coarse(), self.until_wall - clock_wall())
-        if self.generation != NULL and self.generation[0] != self.known:
+        if not agrees(self):
             return 0.0
         return INFINITY if self.until == NEVER else max(0.0, seconds(left))
 
@@ -73,11 +75,14 @@ cdef class Trust:
         return trusted(self)
 
 
+cdef inline bint agrees(Trust self) noexcept:
+    return self.generation == NULL or likely(self.generation[0] - self.own[0] == self.known)
+
+
 cdef inline bint trusted(Trust self) noexcept:
     if likely(self.until == NEVER):
-        return self.generation == NULL or likely(self.generation[0] == self.known)
-    return likely(clock_coarse() < self.until) and likely(clock_wall() < self.until_wall) and (
-        self.generation == NULL or likely(self.generation[0] == self.known))
+        return agrees(self)
+    return likely(clock_coarse() < self.until) and likely(clock_wall() < self.until_wall) and agrees(self)
 
 
 cdef class TierFront:
@@ -143,6 +148,48 @@ cdef object front_further(TierFront self, int r, object key, PyObject *value, ob
     found = owned(value)
     self._due(key, found)
     return found if found is not self.missing else default
+
+
+# The way of nearly all hits: an exact str or small int, in an L1 of which entries have nothing but deadlines.
+
+cdef extern from *:
+    """
+    struct __pyx_obj_9fastcache_5_core_TierFront;
+    struct __pyx_obj_9fastcache_5_core_Trust;
+    #define FC_FRONT struct __pyx_obj_9fastcache_5_core_TierFront *
+    static FC_ALWAYS_INLINE int FC_CORE(trusted)(struct __pyx_obj_9fastcache_5_core_Trust *);
+    #define raw_is_open(front) ((PyObject *)((FC_FRONT)(front))->_trust != Py_None)
+    #define raw_trusted(front) FC_CORE(trusted)(((FC_FRONT)(front))->_trust)
+    #define raw_l1(front) ((PyObject *)((FC_FRONT)(front))->l1)
+    #define raw_missing(front) (((FC_FRONT)(front))->missing)
+    """
+    bint raw_is_open(PyObject*) noexcept
+    bint raw_trusted(PyObject*) noexcept
+    PyObject* raw_l1(PyObject*) noexcept
+    PyObject* raw_missing(PyObject*) noexcept
+
+cdef getter further_tier_get
+
+
+cdef PyObject* tier_get(PyObject *self, PyObject **args, Py_ssize_t nargs, PyObject *names) noexcept:
+    cdef uint64_t hash
+    cdef PyObject *value
+    if unlikely(nargs < 1 or nargs > 2 or names != NULL) or unlikely(not raw_is_open(self)):
+        return further_tier_get(self, args, nargs, names)
+    if likely(mix_at_once(args[0], &hash)) and likely(raw_trusted(self)) and \
+            likely(raw_held_at_once(raw_l1(self), args[0], hash, &value) == HIT):
+        if likely(value != raw_missing(self)):
+            return value
+        decref(value)
+        value = <PyObject*>None
+        if nargs == 2:
+            value = args[1]
+        incref(value)
+        return value
+    return further_tier_get(self, args, nargs, names)
+
+
+further_tier_get = patch_fastcall(TierFront, "get", tier_get)
 
 
 # ---- loads of many keys, without a flight each -----------------------------------------------

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcache._core import fence_loads
 from fastcache._keys import decode, name_of_encoded
-from fastcache.stores.protocol import BUCKETS, COUNTERS, EVENTS, TAGS, StoreError, bucket_of
+from fastcache.stores.protocol import BUCKETS, COUNTERS, EVENTS, TAGS, StoreError
 from fastcache.tiered.book import ROOT
 from fastcache.tiered.options import TRUST
 
@@ -75,7 +75,8 @@ class Coherence:
         self.handler: Callable[[bytes, bool], None] | None = None
         self._lock = threading.RLock()
         self._beating = threading.Lock()
-        self._memory: memoryview | None = None
+        self._numbers: list[int] = []
+        self._incarnation: int | None = None
         self._reset()
         self.lost_at = time.monotonic()
         self._grown_at = 0.0
@@ -109,13 +110,8 @@ class Coherence:
             core = self._core()
             if core is None:
                 return
-            if core.store is not None and self._memory is None and core.space is not None:
-                self._memory = core.space_memory()
-                if self._memory is not None:
-                    self._trust.follow(self._memory)
-            if self._memory is not None:
-                self._thread = threading.current_thread()  # there is nothing to listen to
-                self.tried.set()
+            if core.shares_memory:
+                self.tried.set()  # there is nothing to listen to: `catch_up` looks
                 return
             self._thread = threading.Thread(
                 target=_run, args=(weakref.ref(self),), name="fastcache-coherence", daemon=True
@@ -203,15 +199,32 @@ class Coherence:
             self.tried.set()
 
     def catch_up(self) -> None:
-        """Where the counters lie in shared memory: compare them, and trust up to what was seen."""
-        memory, core = self._memory, self._core()
-        if memory is None or core is None or core.space is None or core.store is None:
+        """Where the counters lie in shared memory: see which have advanced by others, and trust up to there.
+        StoreError."""
+        core = self._core()
+        if core is None or core.space is None or core.store is None:
             return
         with self._beating:
-            generation = memory[0]
-            self._compare(core.store.run(core.space.counters()))
+            incarnation = core.store.run(core.space.counters())[0].incarnation
+            memory = core.space.generations()
+            shared, own = memory.shared, memory.own
+            now = (shared[0] - own[0]) % 2**64
+            numbers = [(shared[i] - own[i]) % 2**64 for i in range(1, COUNTERS + 1)]
+            known, self._numbers = self._numbers, numbers
+            if incarnation != self._incarnation:
+                first = self._incarnation is None
+                self._incarnation = incarnation
+                self._trust.follow(shared, own)
+                changed = set() if first and not len(self._l1) else set(range(COUNTERS))
+            else:
+                changed = {i for i in range(COUNTERS) if numbers[i] != known[i]}
+            if changed and self.handler is None:
+                changed.discard(EVENTS)
+            if changed:
+                self._counts.add("received", len(changed))
+                self.missed(changed)
             self._settle(core)
-            self._trust.agree(generation)
+            self._trust.agree(now)
             if core.level == "bounded":
                 self._trust.forever()
 
@@ -243,11 +256,9 @@ class Coherence:
         before = len(self._l1)
         if TAGS in numbers or EVENTS in numbers or len(numbers) > MANY_BUCKETS:
             self._l1.clear()
-        else:
-            for key in list(self._l1):
-                core = self._core()
-                if core is not None and bucket_of(core.place(key)[1]) in numbers:
-                    self._l1.delete(key)
+        elif (core := self._core()) is not None:
+            for key in core.index.all_of(numbers):
+                self._l1.delete(key)
         dropped = before - len(self._l1)
         self._counts.add("lost", len(numbers))
         if dropped > 0:
@@ -310,11 +321,6 @@ class Coherence:
             elif counter.sequence != known.sequence + 1 and number != TAGS:
                 self.missed({number})
         self._known[number] = counter
-
-    def own_change(self, generation: int) -> None:
-        """This process has changed what it follows in shared memory, from the number before this one."""
-        if self._memory is not None:
-            self._trust.agree(generation)
 
     # ---- own invalidations -----------------------------------------------------------------------
 

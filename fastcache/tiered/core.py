@@ -8,18 +8,19 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from fastcache._core import Cache, fence_loads, land_many, unwatch, watch
+from fastcache._core import Cache, fence_loads, unwatch, watch
 from fastcache._keys import check_namespace, encode, name_of_encoded
 from fastcache._types import MISSING
 from fastcache.loading.loader import Call
 from fastcache.loading.rules import seconds
-from fastcache.stores.protocol import Fill, Store, StoreError, Target
+from fastcache.stores.protocol import BUCKETS, Fill, Store, StoreError, Target, bucket_of
 from fastcache.tiered.book import ROOT, TagBook
 from fastcache.tiered.coherence import Coherence
 from fastcache.tiered.gate import Cap, Gate
+from fastcache.tiered.index import Index
 from fastcache.tiered.loads import ask, default_rules, loads_of, no_loader
 from fastcache.tiered.stats import Counts, L2Stats, TieredStats, under
-from fastcache.tiered.values import Values, tags_given
+from fastcache.tiered.values import Landing, Values, tags_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,8 +88,9 @@ class Core:
             codec = Codec(serializer, options.version, compress_above=compress_above)
         self.values = Values(self, codec)
         self.backplane: Backplane | None = backplane
-        memory = None if store is None else store.generations(namespace or "")
-        self._memory = memory
+        self.index = Index(l1)
+        #: the others' changes are seen in shared memory
+        self.shares_memory = self.space is not None and self.space.shares_memory
         self.hears = store is not None or backplane is not None
         self.level = options.level or ("bounded" if self.hears else "eventual")
         self.link: Coherence | None = None
@@ -149,9 +151,6 @@ class Core:
         encoded, name = self.place(key)
         return Target(name, encoded if len(encoded) <= LONGEST else None)
 
-    def space_memory(self) -> memoryview | None:
-        return self._memory
-
     # ---- what it hears -----------------------------------------------------------------------------
 
     def _is_heard(self) -> bool:
@@ -174,10 +173,13 @@ class Core:
             self.l1.invalidate_tag(*given)
 
     def recheck(self, name: str | None) -> None:
-        """Somebody changed this name in L2: drop what L1 has of it."""
+        """Somebody who is not one of us changed this name in L2: what L1 has of it is read anew."""
+        if name is None or len(name) < 33:
+            self.link.missed(set(range(BUCKETS))) if self.link is not None else None
+            return
         fence_loads(self.l1)
-        for key in list(self.l1):
-            if name is None or self.place(key)[1] == name:
+        for key in self.index.of(bucket_of(name)):
+            if self.place(key)[1] == name:
                 self.l1.delete(key)
 
     def bypasses(self, name: str) -> bool:
@@ -228,7 +230,7 @@ class Core:
         link = self.link
         if link is None:
             return ABSENT
-        if self._memory is not None:
+        if self.shares_memory:
             link.start()
             try:
                 link.catch_up()
@@ -292,7 +294,7 @@ class Core:
             landing = []
             extra = max(self.options.stale, self.options.grace)
             hits = 0
-            for (key, _, _), o in zip(places, opened, strict=True):
+            for (key, _, name), o in zip(places, opened, strict=True):
                 if o is None or (not o.counter and self.book.dead(o.tags, o.sequence)):
                     continue
                 if (o.fresh is not None and o.fresh <= 0) or (
@@ -303,8 +305,10 @@ class Core:
                 found[key] = o.value
                 if not o.counter:
                     ttl, _ = self.values.l1_ttl(o.fresh)
-                    landing.append((key, o.value, ttl, 0 if o.missing else extra, self.values.decoded(o.tags)))
-            land_many(self.l1, watched, landing)
+                    landing.append(
+                        Landing(name, key, o.value, ttl, 0.0 if o.missing else extra, self.values.decoded(o.tags))
+                    )
+            self.values.land_many(watched, landing)
             self.counts.add("l2_hits", hits)
             self.counts.add("l2_misses", len(places) - hits)
         except StoreError as error:
@@ -332,6 +336,8 @@ class Core:
             token = os.urandom(16)
             if asked:
                 try:
+                    yield from self.loads.know_tags()
+                    sequence = self.book.sequence
                     got = yield from ask(
                         self.send,
                         self.space.lease([places[key][1] for key in asked], token, self.options.lease),
@@ -385,11 +391,10 @@ class Core:
                     self.failed(error)
                     healthy = False
             deaf = self.space is not None and not healthy
-            land_many(
-                self.l1,
+            self.values.land_many(
                 watched,
                 [
-                    (key, value, self.values.l1_ttl(ttl, deaf=deaf)[0], more, ())
+                    Landing(places[key][1], key, value, self.values.l1_ttl(ttl, deaf=deaf)[0], more, ())
                     for key, value, ttl, more in landing
                     if key not in refused and ttl != 0
                 ],
@@ -471,14 +476,18 @@ class Core:
             sequence = self.book.sequence
             if self.space is not None:
                 yield from self.loads.ready()
+                try:
+                    yield from self.loads.know_tags()
+                except StoreError as error:
+                    self.failed(error)
                 sequence = self.book.sequence
                 yield from self._put(items, targets, stored, life, extra, given, sequence)
             elif self.backplane is not None:
                 yield from self._publish(list(targets.values()))
             short, _ = self.values.l1_ttl(life)
             for key, value in items.items():
-                kept = stored[key] and land_many(self.l1, watched, [(key, value, short, extra, given)])
-                if not kept:
+                landing = [Landing(targets[key].name, key, value, short, extra, given)]
+                if not (stored[key] and self.values.land_many(watched, landing)):
                     self.l1.delete(key)
         finally:
             unwatch(self.l1)
@@ -547,6 +556,7 @@ class Core:
             short, _ = self.values.l1_ttl(lives)
             return self.l1.add(key, value, ttl=short, tags=given)
         yield from self.loads.ready()
+        yield from self.loads.know_tags()
         found = yield from self.loads.read(name, encoded)
         if found is not None and not found.missing:
             return False

@@ -25,8 +25,22 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 
-_owners: weakref.WeakKeyDictionary[Cache[Any, Any], weakref.ref[Any]] = weakref.WeakKeyDictionary()
+#: id of an L1 -> (the L1, whose tiered cache it is), both weakly
+_owners: dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
 _owning = threading.Lock()
+
+
+def _own(l1: Cache[Any, Any], face: Any) -> None:
+    """An L1 belongs to one tiered cache, for as long as that lives."""
+    with _owning:
+        for number, (cache, _) in list(_owners.items()):
+            if cache() is None:
+                del _owners[number]
+        held = _owners.get(id(l1))
+        owner = None if held is None or held[0]() is not l1 else held[1]()
+        if owner is not None and not owner._core.closed:
+            raise ValueError("l1 belongs to another tiered cache already; each needs its own")
+        _owners[id(l1)] = weakref.ref(l1), weakref.ref(face)
 
 
 class _Face(TierFront, Generic[K, V]):
@@ -68,6 +82,7 @@ class _Face(TierFront, Generic[K, V]):
         space = checked_namespace(namespace, l2 is not None or plane is not None)
         if checked.level == "strong" and l2 is None:
             raise ValueError("level='strong' asks L2 at each read, and there is none")
+        _own(l1, self)
         self._open(l1, MISSING)
         self._core = Core(
             l1, self._trust, l2, checked,
@@ -80,11 +95,6 @@ class _Face(TierFront, Generic[K, V]):
             asynchronous=self._asynchronous,
         )  # fmt: skip
         self._events = Events(self._core)
-        with _owning:
-            other = _owners.get(l1)
-            if other is not None and other() is not None:
-                raise ValueError("l1 belongs to another tiered cache already; each needs its own")
-            _owners[l1] = weakref.ref(self)
 
     @property
     def namespace(self) -> str | None:

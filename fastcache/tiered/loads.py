@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fastcache._core import Flight
     from fastcache.loading.loader import Calls, Load
     from fastcache.loading.rules import Rules
-    from fastcache.stores.protocol import Lease
+    from fastcache.stores.protocol import Found, Lease
     from fastcache.tiered.core import Core
     from fastcache.tiered.values import Opened
 
@@ -88,16 +88,16 @@ class TierLoads(Loader):
                         found = None
                         if not call.anew:
                             found = yield from self.read(name, encoded)
-                        if found is not None and self._lands(found, flight, call, old):
+                        if found is not None and self._lands(found, flight, call, name, old):
                             return
                         if found is not None and old is None:
                             old = self._past(found)
                         if not self._loads(call):
                             flight.land(MISSING, ttl=0)
                             return
-                        lease, found = yield from self._lease(name, encoded, flight)
-                        if found is not None:
-                            self._lands(found, flight, call, None)
+                        yield from self.know_tags()
+                        lease, found = yield from self._lease(name, encoded, flight, call)
+                        if found is not None and self._lands(found, flight, call, name, None):
                             return
                         healthy = True
                     except StoreError as error:
@@ -170,6 +170,13 @@ class TierLoads(Loader):
             if error is not None:
                 raise error
 
+    def know_tags(self) -> Calls:
+        """Before a load whose value may have tags, or may be invalidated with all others: the sequence that is
+        current. StoreError."""
+        book = self.core.book
+        if not book.sequence and (unknown := book.unknown(())):
+            book.learn(unknown, (yield from self.ask(self.core.space.tags(unknown))))
+
     def read(self, name: str, encoded: bytes) -> Calls:
         """What L2 has, if it is alive."""
         core = self.core
@@ -178,6 +185,19 @@ class TierLoads(Loader):
         if found is None:
             core.counts.add("l2_misses")
             return None
+        opened = yield from self._open(found, encoded)
+        core.counts.add("l2_misses" if opened is None else "l2_hits")
+        return opened
+
+    def _wanted(self, found: Opened | None, call: Call) -> bool:
+        """Whether it may be returned instead of a load's result."""
+        if found is None or (found.missing and call.function is not self.core.loader):
+            return False
+        return found.fresh is None or found.fresh > 0
+
+    def _open(self, found: Found, encoded: bytes) -> Calls:
+        """What lies in L2, if it is alive."""
+        core = self.core
         opened = core.values.open(found, encoded)
         if opened is not None and not opened.counter and (unknown := core.book.unknown(opened.tags)):
             numbers = yield from self.ask(core.space.tags(unknown))
@@ -185,12 +205,12 @@ class TierLoads(Loader):
         if opened is None or (
             not opened.counter and core.book.dead(opened.tags, opened.sequence)
         ):
-            core.counts.add("l2_misses")
             return None
-        core.counts.add("l2_hits")
         return opened
 
-    def _lands(self, found: Opened, flight: Flight, call: Call, old: Old | None) -> bool:
+    def _lands(
+        self, found: Opened, flight: Flight, call: Call, name: str, old: Old | None
+    ) -> bool:
         """End the flight with what L2 had, unless a load is wanted all the same."""
         core, rules = self.core, self.rules
         fresh = found.fresh
@@ -218,7 +238,7 @@ class TierLoads(Loader):
             elif rules.early is not None or rules.refresh is not None:
                 lead = rules.lead(found.ttl or fresh, found.cost)
         core.values.land(
-            flight, call.key, value, fresh,
+            flight, call.key, name, value, fresh,
             extra=0.0 if found.missing else extra, lead=lead, tags=tags, sequence=found.sequence, given=found.value,
         )  # fmt: skip
         return True
@@ -229,7 +249,7 @@ class TierLoads(Loader):
             return None
         return Old(found.value, False)
 
-    def _lease(self, name: str, encoded: bytes, flight: Flight) -> Calls:
+    def _lease(self, name: str, encoded: bytes, flight: Flight, call: Call) -> Calls:
         """(the lease under which to load, None), or (None, what another process has loaded)."""
         core = self.core
         token = os.urandom(16)
@@ -238,9 +258,9 @@ class TierLoads(Loader):
         first: bytes | None = None
         while True:
             (lease,) = yield from self.ask(core.space.lease([name], token, core.options.lease))
-            if lease.found is not None:
-                opened = core.values.open(lease.found, encoded)
-                if opened is not None:
+            if lease.found is not None and not (call.anew or lease.ours):
+                opened = yield from self._open(lease.found, encoded)
+                if self._wanted(opened, call):
                     return None, opened
             if lease.ours or lease.held:
                 return lease, None
@@ -257,7 +277,7 @@ class TierLoads(Loader):
                 raise error
             pause = min(pause * 1.5, MOST_LOOK)
             found = yield from self.read(name, encoded)
-            if found is not None and (found.fresh is None or found.fresh > 0):
+            if self._wanted(found, call):
                 return None, found
 
     def _give_up(self, lease: Lease | None, name: str) -> Calls:
@@ -319,7 +339,7 @@ class TierLoads(Loader):
             flight.land(value, ttl=0)
             return
         core.values.land(
-            flight, call.key, self._copy(value), ttl,
+            flight, call.key, made.name, self._copy(value), ttl,
             extra=extra, lead=rules.lead(ttl, flight.cost) if ttl and value is not MISSING else 0.0,
             tags=tags, sequence=made.sequence, given=value, deaf=not healthy and core.space is not None and not core.bypasses(made.name),
         )  # fmt: skip

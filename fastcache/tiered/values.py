@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastcache._core import land_many
 from fastcache._envelope import Codec, Undecodable, is_counter
 from fastcache._keys import decode, encode
 from fastcache._types import MISSING
 from fastcache.serializers import Unserializable
+from fastcache.stores.protocol import bucket_of
 from fastcache.tiered.options import UNHEARD
 
 if TYPE_CHECKING:
@@ -37,6 +39,17 @@ class Opened:
     cost: float = 0.0
     counter: bool = False
     stamp: bytes = b""
+
+
+class Landing(NamedTuple):
+    """A value for L1. ttl, extra: seconds, and seconds that it is kept for its loader past it."""
+
+    name: str
+    key: Any
+    value: Any
+    ttl: float | None
+    extra: float
+    tags: tuple[Any, ...]
 
 
 def tags_given(tags: Iterable[Any]) -> tuple[Any, ...]:
@@ -82,8 +95,7 @@ class Values:
                 encoded,
                 None if value is MISSING else value,
                 missing=value is MISSING,
-                ttl=ttl,
-                extra=extra,
+                ttl=None if ttl is None else extra,
                 tags=marks,
                 sequence=sequence,
                 cost=cost,
@@ -105,7 +117,7 @@ class Values:
             self._core.counts.add(f"undecodable:{error.kind}")
             self._core.complain("undecodable", "a value in L2 cannot be read: %s", error)
             return None
-        fresh = None if left is None or u.ttl is None else left - u.extra
+        fresh = None if left is None or u.ttl is None else left - u.ttl
         return Opened(
             MISSING if u.missing else u.value,
             u.missing, fresh, u.ttl, u.tags, u.sequence, u.cost, False, bytes(data[:9]),
@@ -159,6 +171,7 @@ class Values:
         self,
         flight: Flight,
         key: Any,
+        name: str,
         value: Any,
         ttl: float | None,
         *,
@@ -181,9 +194,25 @@ class Values:
                 options["extra"] = extra
             if lead and not cut:
                 options["lead"] = lead
-        flight.land(value, **options)
+        index = self._core.index
+        index.note(bucket_of(name), key)
+        try:
+            flight.land(value, **options)
+        finally:
+            index.noted(key)
         if tags and self._core.book.since([encode(tag) for tag in tags], sequence):
             self._core.l1.delete(key)
+
+    def land_many(self, watched: tuple[int, int], landing: Sequence[Landing]) -> int:
+        """Store what a load of many has brought, but for what was invalidated meanwhile; how many were stored."""
+        index = self._core.index
+        for each in landing:
+            index.note(bucket_of(each.name), each.key)
+        try:
+            return land_many(self._core.l1, watched, [each[1:] for each in landing])
+        finally:
+            for each in landing:
+                index.noted(each.key)
 
     @staticmethod
     def decoded(tags: Sequence[bytes]) -> tuple[Any, ...]:
