@@ -183,7 +183,8 @@ def _frozenset(key: frozenset[Any], depth: int) -> bytes:
 
 
 def _class(key: type, depth: int) -> bytes:
-    module, name = key.__module__, key.__qualname__
+    module = type.__getattribute__(key, "__module__")
+    name = type.__getattribute__(key, "__qualname__")
     if class_named(module, name) is not key:
         raise TypeError(
             f"the class {module}.{name} has no name outside of this process: it is not found under that one"
@@ -265,19 +266,18 @@ def class_named(module: object, name: object) -> type | None:
     """The class under that name in a module that is loaded: nothing is imported, and no code is run."""
     if not (isinstance(module, str) and isinstance(name, str)):
         return None
+    # isinstance would ask an object for its __class__, which may be code of its own
     holder: Any = sys.modules.get(module)
-    if not issubclass(type(holder), types.ModuleType):
-        return None
     for part in name.split("."):
-        if isinstance(holder, type):
-            holder = type.__getattribute__(holder, "__dict__").get(part)
-        elif issubclass(type(holder), types.ModuleType):
+        if issubclass(type(holder), types.ModuleType):
             holder = object.__getattribute__(holder, "__dict__").get(part)
+        elif issubclass(type(holder), type):
+            holder = type.__getattribute__(holder, "__dict__").get(part)
         else:
             return None
     if holder is None and module == "builtins":  # NoneType and its like, which have no name there
         holder = _BUILTIN.get(name)
-    return holder if isinstance(holder, type) else None
+    return holder if issubclass(type(holder), type) else None
 
 
 _BUILTIN = {
