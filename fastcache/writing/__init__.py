@@ -1,0 +1,70 @@
+"""Writing: write-through, and a write-behind queue that loses nothing it acknowledged.
+
+    from fastcache.writing import SQLiteWriter, WriteBehind
+
+Each name is imported, with the client library that it needs, when it is first asked for. What the parts ask of
+each other is said in fastcache.writing.behind (tiers), .writers (writers of one's own) and .ops.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fastcache.writing.behind import WriteBehind as WriteBehind
+    from fastcache.writing.errors import Closed as Closed
+    from fastcache.writing.errors import JournalError as JournalError
+    from fastcache.writing.errors import QueueFull as QueueFull
+    from fastcache.writing.errors import Refused as Refused
+    from fastcache.writing.errors import WritingError as WritingError
+    from fastcache.writing.ops import Op as Op
+    from fastcache.writing.sqlite import SQLiteLoader as SQLiteLoader
+    from fastcache.writing.sqlite import SQLiteWriter as SQLiteWriter
+    from fastcache.writing.stats import DeadLetter as DeadLetter
+    from fastcache.writing.stats import WritingStats as WritingStats
+    from fastcache.writing.through import WriteThrough as WriteThrough
+    from fastcache.writing.writers import Writer as Writer
+
+__all__ = [
+    "Closed",
+    "DeadLetter",
+    "JournalError",
+    "Op",
+    "QueueFull",
+    "Refused",
+    "SQLiteLoader",
+    "SQLiteWriter",
+    "WriteBehind",
+    "WriteThrough",
+    "Writer",
+    "WritingError",
+    "WritingStats",
+]
+
+_LATER = {
+    "Closed": "errors",
+    "DeadLetter": "stats",
+    "JournalError": "errors",
+    "Op": "ops",
+    "QueueFull": "errors",
+    "Refused": "errors",
+    "SQLiteLoader": "sqlite",
+    "SQLiteWriter": "sqlite",
+    "WriteBehind": "behind",
+    "WriteThrough": "through",
+    "Writer": "writers",
+    "WritingError": "errors",
+    "WritingStats": "stats",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
