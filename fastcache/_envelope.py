@@ -124,6 +124,10 @@ class Codec:
         compress_above: int | None = 16_384,
         max_size: int = 64 * 2**20,
     ) -> None:
+        if isinstance(serializer, type):
+            raise TypeError(
+                f"serializer must be an instance, not the class {serializer.__qualname__}"
+            )
         for method in ("dumps", "loads"):
             if not callable(getattr(serializer, method, None)):
                 raise TypeError(
@@ -210,6 +214,8 @@ class Codec:
 
     def unpack(self, data: bytes, key_encoded: bytes) -> Unpacked:
         """What `pack` was given for this key. Undecodable, and nothing else, whatever the bytes are."""
+        if type(data) is not bytes:
+            data = bytes(data)
         end = len(data) - _CHECKSUM
         if end < _HEADER.size:
             raise _too_short(data)
