@@ -5,19 +5,22 @@ Layout, in unsigned 64-bit numbers of the machine's own byte order:
     head    one page: magic, boot id, incarnation, epoch, settled, hands of the eviction
     used    one byte for each class of values: read since the eviction's hand came by
     slots   one for each name space: its name, its COUNTERS + 1 generations, the last sequence of its
-            tags, and one byte for each counter: a change of it is under way
+            tags, and for each counter up to which generation its changes are done
 
-Who may change what. Generations, marks and head change only inside a write transaction of the database by
-someone who holds this file's lock shared, or by someone who holds it exclusively. So no increment is lost,
-and whoever has the database's write lock knows that a mark that is set was left by a process that died.
-The bytes of `used` are hints, written by anyone.
+Who may change what. Generations and head change only inside a write transaction of the database by
+someone who holds this file's lock shared, or by someone who holds it exclusively. So no increment is
+lost, and who has the database's write lock knows that a change that is not done was one of a process that
+died.
 
-How a change goes: mark and generation are set before the commit, the mark is taken away after it. Whoever
+How a change goes: the generation advances before the commit, and is written down as done after it. Whoever
 notes the generation, and then reads the database, has read what was there before the change (then the
-generation has advanced since), or finds the mark, and asks again under the database's write lock.
+generation has advanced since), or finds it not done, and asks again under the database's write lock.
 Neither needs the process that made the change to live on. (A generation that advanced before the
 commit only would miss who reads between the two; after it only, whom a kill leaves untold; and both
-together still miss who reads between, when the kill comes after the commit.)
+together still miss who reads between, when the kill comes after the commit. And a mere mark "under way" could
+be taken away by a process that ends late, while the next change is under way.)
+
+`used` holds hints, written by anyone.
 
 The file is made whole at once, so that no access finds the disk full. It belongs to one boot: whatever
 was lost with the machine's memory, nobody that lives knows of it.
@@ -34,7 +37,7 @@ import time
 
 from fastcache.stores.protocol import COUNTERS, StoreError
 
-_MAGIC = b"fcgen\x01\r\n"
+_MAGIC = b"fcgen\x02\r\n"
 _HEAD = mmap.PAGESIZE
 #: Bytes that say what was read lately; a power of two.
 USED = 1 << 18
@@ -42,8 +45,7 @@ USED = 1 << 18
 SLOTS = 64
 _NAME = 64
 _WORDS = COUNTERS + 2
-_MARKS = (COUNTERS + 7) // 8 * 8
-_SLOT = _NAME + 8 * _WORDS + _MARKS
+_SLOT = _NAME + 8 * _WORDS + 8 * COUNTERS
 _SIZE = _HEAD + USED + SLOTS * _SLOT
 # numbers of the words of the head; 0 is the magic, 1 and 2 are the boot id
 _INCARNATION, EPOCH, SETTLED, HAND = range(3, 7)
@@ -151,7 +153,10 @@ class Generations:
     def lock(self, exclusive: bool, limit: float) -> None:
         """Shared by those who write, exclusive for who replaces a file. StoreError if not until `limit`."""
         if self._fd < 0:  # after a fork: the parent's descriptor has the parent's lock
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                raise MovedError from None
             status = os.fstat(self._fd)
             if (status.st_dev, status.st_ino) != self._inode:
                 raise MovedError
@@ -216,10 +221,10 @@ class Generations:
         at = slot * _SLOT + _NAME
         return self._slots[at : at + 8 * _WORDS].cast("Q")
 
-    def marks(self, slot: int) -> memoryview:
-        """One byte for each counter of a slot: a change is under way."""
+    def done(self, slot: int) -> memoryview:
+        """For each counter of a slot the generation up to which its changes are done."""
         at = slot * _SLOT + _NAME + 8 * _WORDS
-        return self._slots[at : at + COUNTERS]
+        return self._slots[at : at + 8 * COUNTERS].cast("Q")
 
     def advance_all(self) -> None:
         """Everything may have changed. Under the exclusive lock."""
@@ -228,7 +233,7 @@ class Generations:
                 words = self.words(slot)
                 for number in range(COUNTERS, -1, -1):
                     words[number] = (words[number] + 1) & _WRAP
-                self.marks(slot)[:] = bytes(COUNTERS)
+                self.done(slot)[:] = words[1 : COUNTERS + 1]
 
     def replaced(self) -> None:
         """The database was replaced. Under the exclusive lock."""

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 #: What a value takes beside its name and data, in bytes, and where whole pages are taken.
 _ROW, _PAGE = 96, 4096
+#: One tag is kept for so many bytes of the bound.
+_TAG = 1024
 #: Values that one call evicts, or passes over, at most.
 _MOST = 512
 #: No longer waits than this many nanoseconds are kept; they are as good as for ever.
@@ -67,7 +69,12 @@ class Slot(NamedTuple):
     file: Generations
     number: int
     words: memoryview
-    marks: memoryview
+    done: memoryview
+
+    def settled(self, numbers: Iterable[int]) -> bool:
+        """No change of these counters is under way, or was when its process died."""
+        words, done = self.words, self.done
+        return all(words[number + 1] == done[number] for number in numbers)
 
 
 def value_id(at: Slot, name: str) -> int:
@@ -110,8 +117,9 @@ class Transaction:
         self.max_bytes = max_bytes
         self.at = at
         self.execute = connection.execute
-        self.grown = 0  # bytes since the transaction began
-        self.before: int | None = None
+        # since the transaction began
+        self.grown = self.new_tags = 0
+        self._before: tuple[int, int] | None = None
 
     def id(self, name: str) -> int:
         return value_id(self.at, name)
@@ -120,8 +128,11 @@ class Transaction:
         return found_in(self.at, number, row)
 
     def end(self) -> None:
-        if self.grown:
-            self.execute("UPDATE meta SET bytes = bytes + ?", (self.grown,))
+        """Write down what was counted."""
+        if self.grown or self.new_tags:
+            self.execute(
+                "UPDATE meta SET bytes = bytes + ?, tags = tags + ?", (self.grown, self.new_tags)
+            )
 
     def drop_value(self, number: int, name: str) -> bool:
         row = self.execute(_DROP_VALUE, (number, name)).fetchone()
@@ -153,11 +164,12 @@ class Transaction:
             size = -(-size // _PAGE) * _PAGE
         if size > self.max_bytes // 8:
             return False
-        row = self.execute("DELETE FROM value WHERE id = ? RETURNING size", (number,)).fetchone()
-        if row is not None:
-            self.grown -= row[0]
-        if not self._make_room(size):
+        row = self.execute("SELECT size FROM value WHERE id = ?", (number,)).fetchone()
+        if not self._make_room(size - row[0] if row else size):
             return False
+        if row is not None:
+            gone = self.execute("DELETE FROM value WHERE id = ? RETURNING size", (number,))
+            self.grown -= sum(freed for (freed,) in gone.fetchall())  # unless it was evicted
         self.execute(
             "INSERT INTO value VALUES (?, ?, ?, ?, ?)", (number, name, _due(ttl), size, data)
         )
@@ -166,9 +178,7 @@ class Transaction:
         return True
 
     def _make_room(self, size: int) -> bool:
-        if self.before is None:
-            self.before = self.execute("SELECT bytes FROM meta").fetchone()[0]
-        most = self.max_bytes - self.before - size
+        most = self.max_bytes - self.before()[0] - size
         if self.grown <= most:
             return True
         for (freed,) in self.execute(_EXPIRED, (now(), _MOST)).fetchall():
@@ -208,15 +218,30 @@ class Transaction:
         if self.execute("DELETE FROM value WHERE id = ?", (number,)).rowcount:
             self.grown -= size
 
+    def before(self) -> tuple[int, int]:
+        """Bytes and tags when the transaction began."""
+        if self._before is None:
+            self._before = self.execute("SELECT bytes, tags FROM meta").fetchone()
+        return self._before
+
     def sequence(self) -> int:
         """Of the name space's tags: what it was last, or the time in microseconds when nothing is known."""
         words = self.at.words
         if not words[SEQUENCE]:
-            words[SEQUENCE] = time.time_ns() // 1000
+            last = self.execute("SELECT max(sequence) FROM tag").fetchone()[0] or 0
+            words[SEQUENCE] = max(last, time.time_ns() // 1000)
         return words[SEQUENCE]
 
     def set_tag(self, number: int, sequence: int) -> None:
-        self.execute("REPLACE INTO tag VALUES (?, ?)", (number, sequence))
+        """Of too many tags those that were set the longest time ago are forgotten: whoever asks for one finds it
+        as if it had just been invalidated."""
+        if self.execute("UPDATE tag SET sequence = ? WHERE id = ?", (sequence, number)).rowcount:
+            return
+        if self.before()[1] + self.new_tags >= self.max_bytes // _TAG:
+            gone = "DELETE FROM tag WHERE id IN (SELECT id FROM tag ORDER BY sequence LIMIT 64)"
+            self.new_tags -= self.execute(gone).rowcount
+        self.execute("INSERT INTO tag VALUES (?, ?)", (number, sequence))
+        self.new_tags += 1
 
 
 def lease(
@@ -323,7 +348,8 @@ def touch(change: Transaction, name: str, stamp: bytes, ttl: float | None) -> tu
 
 
 def tags(change: Transaction, tags: Sequence[bytes]) -> tuple[list[int], Changed]:
-    change.at.marks[TAGS] = 0  # the write lock is ours, so nobody who set it lives
+    # the write lock is ours: whoever left a change undone is dead
+    change.at.done[TAGS] = change.at.words[TAGS + 1]
     sequences = []
     for tag in tags:
         number = tag_id(change.at, tag)

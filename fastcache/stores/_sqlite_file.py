@@ -38,9 +38,12 @@ CREATE TABLE lease (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL, token BLOB NOT NULL, due INTEGER NOT NULL, held INTEGER NOT NULL);
 CREATE INDEX lease_due ON lease (due);
 CREATE TABLE tag (id INTEGER PRIMARY KEY, sequence INTEGER NOT NULL);
+CREATE INDEX tag_sequence ON tag (sequence);
 """
 #: Changes with _SCHEMA.
 _VERSION = 1
+#: Files that are set aside, at most.
+_ASIDE = 8
 _PARTS = ("", "-wal", "-shm", "-journal")
 _CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _KINDS = {
@@ -184,6 +187,8 @@ class Database:
                     raise
                 self.set_aside(generations, error)
         self.disconnect()
+        if not os.path.exists(self.path):  # else somebody makes it without a lock
+            self.remove(generations)  # a log without its database
         with suppress(FileExistsError):
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_WRONLY, 0o600))
         generations.settle(False)
@@ -240,10 +245,9 @@ class Database:
     def set_aside(self, generations: Generations, error: BaseException) -> None:
         """Rename what cannot be read. Under the exclusive lock."""
         self.disconnect()
-        number = 1
-        while os.path.exists(f"{self.path}.corrupt-{number}"):
-            number += 1
-        aside = f"{self.path}.corrupt-{number}"
+        asides = [f"{self.path}.corrupt-{number}" for number in range(1, _ASIDE + 1)]
+        # when all are taken the last one is replaced
+        aside = next((name for name in asides if not os.path.exists(name)), asides[-1])
         with suppress(FileNotFoundError):
             os.rename(self.path, aside)
             log.warning("%s cannot be read (%s): set aside as %s", self.path, error, aside)
@@ -314,13 +318,17 @@ class Database:
     def wait_at_most(self, seconds: float) -> None:
         """Bound what SQLite waits for locks of others, until `wait_as_usual`."""
         if self._connection is not None:
-            self._busy_now = max(1, int(1000 * seconds))
-            self._connection.execute(f"PRAGMA busy_timeout={self._busy_now}")
+            self._set_busy(max(1, int(1000 * seconds)))
 
     def wait_as_usual(self) -> None:
         if self._busy_now != self._busy and self._connection is not None:
-            self._busy_now = self._busy
-            self._connection.execute(f"PRAGMA busy_timeout={self._busy}")
+            self._set_busy(self._busy)
+
+    def _set_busy(self, milliseconds: int) -> None:
+        assert self._connection is not None
+        self._busy_now = milliseconds
+        with suppress(sqlite3.Error):  # the request that follows says more of it
+            self._connection.execute(f"PRAGMA busy_timeout={milliseconds}")
 
     # ---- the end -------------------------------------------------------------------------------
 

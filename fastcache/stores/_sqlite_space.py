@@ -46,6 +46,7 @@ class SQLiteSpace(Space):
         self.origin = origin
         self._file = store._file
         self._at: Slot | None = None
+        self._memory: Generations | None = None
         self._own = memoryview(bytearray(8 * (COUNTERS + 1))).cast("Q")
 
     # ---- where it lies -------------------------------------------------------------------------
@@ -64,19 +65,21 @@ class SQLiteSpace(Space):
                     number = generations.add(self.namespace)
                 finally:
                     self._file.rollback()
-            words, marks = generations.words(number), generations.marks(number)
+            words, done = generations.words(number), generations.done(number)
             self._own = memoryview(bytearray(8 * (COUNTERS + 1))).cast("Q")
-            at = self._at = Slot(generations, number, words, marks)
+            at = self._at = Slot(generations, number, words, done)
+            self._memory = Generations(words[: COUNTERS + 1].toreadonly(), self._own.toreadonly())
         return at
 
     def generations(self) -> Generations:
         """See the protocol. Opens the file, and so may block for `timeout`. StoreError."""
-        shared, own = self.store.send((self._generations,))
-        return Generations(shared, own)
+        memory: Generations = self.store.send((self._generations,))
+        return memory
 
-    def _generations(self) -> tuple[memoryview, memoryview]:
-        at = self._slot()
-        return at.words[: COUNTERS + 1].toreadonly(), self._own.toreadonly()
+    def _generations(self) -> Generations:
+        self._slot()
+        assert self._memory is not None
+        return self._memory
 
     # ---- reading -------------------------------------------------------------------------------
 
@@ -86,7 +89,8 @@ class SQLiteSpace(Space):
 
     def _read(self, name: str) -> Found | None:
         at = self._slot()
-        if at.marks[bucket_of(name)]:
+        bucket = bucket_of(name)
+        if at.words[bucket + 1] != at.done[bucket]:
             return self._read_settled(at, [name])[0]
         number = value_id(at, name)
         row = self._file.ready().execute(READ, (number, name)).fetchone()
@@ -100,7 +104,7 @@ class SQLiteSpace(Space):
 
     def _read_many(self, names: Sequence[str]) -> list[Found | None]:
         at = self._slot()
-        if any(map(at.marks.__getitem__, set(map(bucket_of, names)))):
+        if not at.settled(set(map(bucket_of, names))):
             return self._read_settled(at, names)
         numbers = [value_id(at, name) for name in names]
         connection = self._file.ready()
@@ -122,18 +126,12 @@ class SQLiteSpace(Space):
         """Read while changes are under way: what they leave, whether they end or not."""
         numbers = {bucket_of(name) for name in names}
         limit = time.monotonic() + 0.002
-        while any(at.marks[number] for number in numbers) and time.monotonic() < limit:
+        while not (settled := at.settled(numbers)) and time.monotonic() < limit:
             time.sleep(0.0001)
-        if not any(at.marks[number] for number in numbers):
-            connection, open_ = self._file.ready(), False
-        else:
-            connection, _ = self._file.begin()
-            open_ = True
+        connection = self._file.ready() if settled else self._file.begin()[0]
         try:
-            if open_:
-                # the write lock is ours, so nobody who set them lives
-                for number in numbers:
-                    at.marks[number] = 0
+            if not settled:
+                self._repair(at, numbers)
             found = []
             for name in names:
                 number = value_id(at, name)
@@ -141,8 +139,13 @@ class SQLiteSpace(Space):
                 found.append(found_in(at, number, row))
             return found
         finally:
-            if open_:
+            if not settled:
                 self._file.rollback()
+
+    def _repair(self, at: Slot, numbers: Iterable[int]) -> None:
+        """The write lock is ours: whoever left these undone is dead, and what he has committed can be seen."""
+        for number in numbers:
+            at.done[number] = at.words[number + 1]
 
     # ---- changing ------------------------------------------------------------------------------
 
@@ -154,28 +157,30 @@ class SQLiteSpace(Space):
             if generations is at.file:
                 break
             self._file.rollback()
-        marked: list[int] = []
+        done: list[tuple[int, int]] = []
         try:
             change = changes.Transaction(self.store.where, self.store.max_bytes, at, connection)
             result, changed = body(change, *arguments)
             change.end()
-            marked = sorted(set(changed))
-            self._advance(at, marked)
+            self._advance(at, sorted(set(changed)), done)
             connection.execute("COMMIT")
             return result
         finally:
-            # an error, or an interrupt, before the commit: rolled back before the marks go
+            # an error, or an interrupt, before the commit: rolled back before anything counts as done
             self._file.rollback()
-            for number in marked:
-                at.marks[number] = 0
+            for number, generation in done:
+                if at.done[number] < generation:
+                    at.done[number] = generation
 
-    def _advance(self, at: Slot, numbers: Sequence[int]) -> None:
+    def _advance(self, at: Slot, numbers: Sequence[int], done: list[tuple[int, int]]) -> None:
+        """Advance these counters; `done` gets what is to be written down afterwards."""
         words, own = at.words, self._own
         for number in numbers:
-            at.marks[number] = 1
             # ours first: who takes them from the whole must not find too many of the others'
             own[number + 1] += 1
-            words[number + 1] += 1
+            generation = words[number + 1] + 1
+            done.append((number, generation))
+            words[number + 1] = generation
         if numbers:
             own[0] += 1
             words[0] += 1
@@ -201,17 +206,18 @@ class SQLiteSpace(Space):
     def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:
         yield (self._remove, changes.hold, targets, token, ttl)
 
-    def _remove(self, *arguments: Any) -> None:
+    def _remove(self, *arguments: Any) -> Any:
         """A change that has to be made. Where the disk is full, everything is thrown away: that needs no room."""
         try:
-            self._change(*arguments)
+            return self._change(*arguments)
         except sqlite3.Error as error:
             if kind_of(error) != "full":
                 raise
             log.warning("%s: %s: emptied to make room", self.store.where, error)
             self._file.replace(None)
-            if arguments[0] is changes.hold:
-                self._change(*arguments)
+            if arguments[0] is changes.invalidate:
+                return None  # there is nothing left of it
+            return self._change(*arguments)
 
     def incr(self, target: Target, delta: int, initial: int, ttl: float | None) -> Steps[int]:
         value: int = yield (self._change, changes.incr, target.name, delta, initial, ttl)
@@ -241,7 +247,7 @@ class SQLiteSpace(Space):
 
     def _tags(self, tags: Sequence[bytes]) -> list[int]:
         at = self._slot()
-        if not at.marks[TAGS]:
+        if at.settled((TAGS,)):
             known = [tag_id(at, tag) for tag in tags]
             connection = self._file.ready()
             found = []
@@ -254,7 +260,7 @@ class SQLiteSpace(Space):
         return sequences
 
     def invalidate_tags(self, tags: Sequence[bytes]) -> Steps[int]:
-        sequence: int = yield (self._change, changes.invalidate_tags, tags)
+        sequence: int = yield (self._remove, changes.invalidate_tags, tags)
         return sequence
 
     def publish(self, event: bytes) -> Steps[None]:

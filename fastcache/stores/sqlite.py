@@ -77,6 +77,8 @@ class SQLiteStore(Store):
         self._closed = False
         self._executor: ThreadPoolExecutor | None = None
         _STORES.add(self)
+        # a store that is dropped, or never closed, leaves no connection to the collector
+        weakref.finalize(self, self._file.disconnect)
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self.path!r})"
@@ -134,9 +136,11 @@ class SQLiteStore(Store):
         import asyncio
 
         limit = time.monotonic() + self.trip
-        running = asyncio.get_running_loop().run_in_executor(
-            self._thread(), self._send, request, limit
-        )
+        loop, thread = asyncio.get_running_loop(), self._thread()
+        try:
+            running = loop.run_in_executor(thread, self._send, request, limit)
+        except RuntimeError as error:  # closed since, or the interpreter ends
+            raise StoreError(self.where, "closed", str(error)) from None
         try:
             async with asyncio.timeout(self.trip):
                 return await running
