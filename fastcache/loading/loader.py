@@ -15,7 +15,7 @@ import math
 import random
 import time
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fastcache._core import board, kept, postpone, served
 from fastcache.loading.rules import RETRY, KeptError, Rules
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from fastcache._core import Cache, Cached, Flight
 
     Outcome = tuple[Any, BaseException | None]
-    #: a call to carry out: function, args, kwargs
-    Calls = Generator[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Outcome, None]
-    Load = Calls
+    #: what is to be called (function, args, kwargs), and what came of it
+    Wanted = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    T = TypeVar("T")
+    Doing = Generator[Wanted, Outcome, T]
+    Calls = Doing[Any]
+    Load = Generator[Wanted, Outcome, None]
 
 log = logging.getLogger("fastcache")
 

@@ -21,7 +21,9 @@ class TagBook:
     """Sequence numbers of invalidations. A value is dead once one of its tags was invalidated at a number above the
     one that was current before its load began. Safe from any thread."""
 
-    def __init__(self, heard: Callable[[], bool], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, heard: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._heard = heard
         self._clock = clock
         self._lock = threading.Lock()

@@ -20,7 +20,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastcache._core import fence_loads
 from fastcache._keys import decode, name_of_encoded
@@ -73,6 +73,8 @@ class Coherence:
         #: All of L2 is kept clear of: more invalidations are pending than can be told.
         self.pending_all = False
         self.handler: Callable[[bytes, bool], None] | None = None
+        #: own changes that may come late: name -> (when they were begun, what they concern)
+        self._unsure: dict[str, tuple[float, Target]] = {}
         self._lock = threading.RLock()
         self._beating = threading.Lock()
         self._numbers: list[int] = []
@@ -142,6 +144,8 @@ class Coherence:
         try:
             if self._listener is None and self._backplane is not None:
                 self._listener = self._backplane.listen(self._namespace())
+                # what L2 heard last it may have lost with the connection, for example by a failover
+                self._replay()
                 self.beat()
             elif wait <= 0:
                 self.beat()
@@ -178,23 +182,27 @@ class Coherence:
         with self._beating:
             now = self._trust.now
             counters: list[Counter] | None = None
-            if core.space is not None and core.store is not None:
+            if core.teller is not None:
                 try:
-                    counters = core.store.run(core.space.counters())
+                    counters = core.teller.ask(core.teller.space.counters())
                 except StoreError as error:
-                    core.gate.failed(error)
+                    if core.teller.is_l2:
+                        core.gate.failed(error)
                     raise
-                core.gate.succeeded()
+                if core.teller.is_l2:
+                    core.gate.succeeded()
             if self._listener is not None:
                 self._deliver(self._listener.ping(core.trip * 2))
             if counters is not None:
                 self._compare(counters)
-                self._settle(core)
+            self._settle(core)
             if core.level == "bounded":
                 was_lost = not self._trust
                 self._trust.extend(now, TRUST)
                 if was_lost and self.tried.is_set():
-                    log.info("told of invalidations again, after %.1f s", time.monotonic() - self.lost_at)
+                    log.info(
+                        "told of invalidations again, after %.1f s", time.monotonic() - self.lost_at
+                    )
             self.lost_at = time.monotonic() + TRUST
             self.tried.set()
 
@@ -278,7 +286,7 @@ class Coherence:
         for message in messages:
             try:
                 self.deliver(message)
-            except Exception:  # noqa: BLE001 - whatever it was, nothing may be missed
+            except Exception:
                 log.exception("a message could not be understood, so all of L1 is dropped")
                 self.missed(set(range(COUNTERS)))
 
@@ -299,6 +307,10 @@ class Coherence:
                     self.missed({number})
                 else:
                     core.forget_key(decode(message.body), name_of_encoded(message.body))
+                    if core.space is not None:
+                        core.space.note_invalidated(number)
+            elif self._unsure:
+                self._came_late(core, message)
         elif number == TAGS and message.body is not None and message.counter is not None:
             tags = decode(message.body)
             self._book.heard(tags, message.counter.sequence)
@@ -338,11 +350,34 @@ class Coherence:
                     break
                 self.pending[target.name] = target
 
+    def doubt(self, targets: Sequence[Target]) -> None:
+        """It is not known whether the store did what was asked for these, or will yet."""
+        now = time.monotonic()
+        with self._lock:
+            self._unsure = {
+                name: (at, target)
+                for name, (at, target) in self._unsure.items()
+                if now - at < RING_SECONDS
+            }
+            self._unsure.update((target.name, (now, target)) for target in targets[:PENDING])
+
+    def _came_late(self, core: Core, message: Message) -> None:
+        """An own message: if its sender had given up on it, what it did came after what was done instead."""
+        if message.body is None:
+            return
+        name = name_of_encoded(message.body)
+        with self._lock:
+            _, target = self._unsure.pop(name, (0.0, None))
+        if target is not None:
+            core.forget_key(decode(message.body), name)
+            self.postpone([target])
+
     def _settle(self, core: Core) -> None:
         """L2 answers: send what is pending."""
+        if core.space is None or core.store is None or core.gate.open:
+            return
         if not self.pending and not self.pending_all:
             return
-        assert core.space is not None and core.store is not None
         with self._lock:
             targets = list(self.pending.values())
             everything = self.pending_all
@@ -386,7 +421,7 @@ def _run(reference: weakref.ref[Coherence]) -> None:
         try:
             # short, so that the cache is let go of from time to time
             pause = link.round(min(wait, 0.25))
-        except Exception:  # noqa: BLE001 - a fault of ours or of a store: without trust, but alive
+        except Exception:
             log.exception("the link to the other processes failed in an unexpected way")
             link.tried.set()
         del link

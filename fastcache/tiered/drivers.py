@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from fastcache.loading.loader import Calls
+    from fastcache.loading.loader import Doing
+
+T = TypeVar("T")
 
 
-def carry(steps: Calls) -> Any:
+def carry(steps: Doing[T]) -> T:
     """The result of an operation whose calls block."""
     try:
         function, args, kwargs = next(steps)
         while True:
             try:
-                answer = function(*args, **kwargs)
+                answer: Any = function(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - for the operation to handle
                 function, args, kwargs = steps.send((None, error))
             else:
                 function, args, kwargs = steps.send((answer, None))
     except StopIteration as stop:
-        return stop.value
+        return stop.value  # type: ignore[no-any-return]
     finally:
         steps.close()
 
 
-async def acarry(steps: Calls) -> Any:
+async def acarry(steps: Doing[T]) -> T:
     """The result of an operation whose calls are awaited, where they want to be."""
     try:
         function, args, kwargs = next(steps)
@@ -40,6 +42,6 @@ async def acarry(steps: Calls) -> Any:
             else:
                 function, args, kwargs = steps.send((answer, None))
     except StopIteration as stop:
-        return stop.value
+        return stop.value  # type: ignore[no-any-return]
     finally:
         steps.close()

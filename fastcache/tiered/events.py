@@ -47,12 +47,15 @@ class Events:
         core = self._core
         if not isinstance(event, str):
             raise TypeError(f"event must be a str, got {event!r}")
-        body = encode((event, tuple(sorted(payload.items()))))
+        items = tuple(sorted(payload.items()))
+        encode((event, items))  # what cannot be sent is refused before anything is done
         handled = yield from self._handle(event, payload)
         core.counts.add("events")
-        if core.space is not None:
-            body = encode((event, tuple(sorted(payload.items())), handled))
-            yield from ask(core.send, core.space.publish(body))
+        teller = core.teller
+        if teller is not None:
+            if core.link is not None:
+                core.link.start()
+            yield from ask(teller.send, teller.space.publish(encode((event, items, handled))))
 
     def received(self, body: bytes, own: bool) -> None:
         """From another process, in the thread that listens."""
@@ -60,7 +63,7 @@ class Events:
         self._core.counts.add("events")
         steps = self._handle(event, dict(items), local=bool(handled))
         try:
-            if self._core.loads.asynchronous and self._core.store is not None:
+            if self._core.loads.asynchronous:
                 self._blocking(steps)
             else:
                 carry(steps)
@@ -69,13 +72,13 @@ class Events:
 
     def _blocking(self, steps: Calls) -> None:
         """Operations of an async face, in a thread: the same requests, sent so that they block."""
-        store = self._core.store
-        assert store is not None
+        core = self._core
+        stores = [core.store] if core.teller is None else [core.store, core.teller.store]
+        blocking = {store.asend: store.send for store in stores if store is not None}
         try:
             function, args, kwargs = next(steps)
             while True:
-                if function == store.asend:
-                    function = store.send
+                function = blocking.get(function, function)
                 try:
                     answer = function(*args, **kwargs)
                 except Exception as error:  # noqa: BLE001 - for the operation to handle
@@ -95,7 +98,7 @@ class Events:
         for keys_of in handlers:
             try:
                 named = list(keys_of(**payload))
-            except Exception:  # noqa: BLE001 - the user's: everything may be concerned
+            except Exception:
                 core.counts.add("event_failures")
                 log.exception("keys_of for event %r failed, so all of L1 is dropped", event)
                 core.l1.clear()
@@ -109,7 +112,7 @@ class Events:
                     core.l1.invalidate_tag(*tags)
                 continue
             if keys:
-                yield from core.invalidate(keys)
+                yield from core.writes.invalidate(keys)
             if tags:
-                yield from core.invalidate_tags(tags)
+                yield from core.writes.invalidate_tags(tags)
         return bool(handlers)

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fastcache._core import Cache, TierFront
 from fastcache._types import MISSING
-from fastcache.stores.protocol import Backplane, Store, StoreError
-from fastcache.tiered.core import ABSENT, Core, checked_namespace
+from fastcache.stores.protocol import Backplane, Store
+from fastcache.tiered.core import Core, checked_namespace
+from fastcache.tiered.drivers import acarry, carry
 from fastcache.tiered.events import Events
 from fastcache.tiered.options import TierOptions
+from fastcache.tiered.reads import ABSENT
 from fastcache.tiered.updating import AsyncUpdating, Updating
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from fastcache.loading.loader import Calls
     from fastcache.tiered.stats import TieredStats
 
 K = TypeVar("K")
@@ -73,7 +74,9 @@ class _Face(TierFront, Generic[K, V]):
         checked = TierOptions(**options).check()
         if isinstance(backplane, str):
             if backplane != "auto":
-                raise ValueError(f'backplane must be a backplane, None or "auto", got {backplane!r}')
+                raise ValueError(
+                    f'backplane must be a backplane, None or "auto", got {backplane!r}'
+                )
             plane = None if l2 is None or checked.level == "eventual" else l2.backplane()
         elif backplane is None or isinstance(backplane, Backplane):
             plane = backplane
@@ -102,7 +105,7 @@ class _Face(TierFront, Generic[K, V]):
 
     @property
     def level(self) -> str:
-        """"eventual", "bounded" or "strong"."""
+        """ "eventual", "bounded" or "strong"."""
         return self._core.level
 
     @property
@@ -169,8 +172,8 @@ class TieredCache(_Face[K, V]):
     level: "bounded" (default): the others' invalidations take effect at once, after lost messages within some 3
     seconds; "eventual": after the ttl, at most 5 seconds; "strong": each read asks L2.
 
-    Safe from any thread. A hit in L1 runs no Python code. Raises TypeError or ValueError that name the option. An L2 that
-    fails is no error for readers: the loader is asked instead.
+    Safe from any thread. A hit in L1 runs no Python code. Raises TypeError or ValueError that name the option.
+    An L2 that fails is no error for readers: the loader is asked instead.
     """
 
     # ---- reading -----------------------------------------------------------------------------------
@@ -196,11 +199,12 @@ class TieredCache(_Face[K, V]):
         if value is ABSENT or value is MISSING:
             call, again = self._get_or_set(key, factory, ttl, tags)
             value = self._core.loads.fetch(call, again)
-        return value
+        made: V = value
+        return made
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """The values of those keys that exist; at most one round trip to L2 and one bulk load."""
-        return carry(self._core.get_many(keys))
+        return carry(self._core.reads.get_many(keys))
 
     def warm(self, keys: Iterable[K]) -> int:
         """Bring keys into L1; how many there are."""
@@ -210,56 +214,57 @@ class TieredCache(_Face[K, V]):
 
     def set(self, key: K, value: V, *, ttl: Any = ..., tags: Iterable[Any] = ()) -> None:
         """Store in all tiers, and tell everyone. With a writer, after the source has it."""
-        carry(self._core.set_many({key: value}, ttl, tags))
+        carry(self._core.writes.set_many({key: value}, ttl, tags))
 
     def set_many(
         self, mapping: Mapping[K, V], *, ttl: Any = ..., tags: Iterable[Any] = ()
     ) -> list[K]:
         """set() for each pair, not atomically; the keys that L2 did not take (they are invalid everywhere)."""
-        return carry(self._core.set_many(dict(mapping), ttl, tags))
+        return carry(self._core.writes.set_many(dict(mapping), ttl, tags))
 
     def add(self, key: K, value: V, *, ttl: Any = ..., tags: Iterable[Any] = ()) -> bool:
         """Store only if no tier has the key; whether it did. StoreError: L2 could not be asked."""
-        return carry(self._core.add(key, value, ttl, tags))
+        return carry(self._core.writes.add(key, value, ttl, tags))
 
     def touch(self, key: K, ttl: Any = ...) -> bool:
         """Give the key a new ttl; whether it is there. StoreError: L2 could not be asked."""
-        return carry(self._core.touch(key, ttl))
+        return carry(self._core.writes.touch(key, ttl))
 
     def incr(self, key: K, delta: int = 1, initial: int = 0, *, ttl: Any = ...) -> int:
         """Add to a counter, which lives in L2 as a plain number; absent gives initial + delta. StoreError: it is not
         known whether L2 did."""
-        return carry(self._core.incr(key, delta, initial, ttl))
+        return carry(self._core.writes.incr(key, delta, initial, ttl))
 
     def invalidate(self, key: K) -> bool:
-        """The source has changed: no process serves the older value any more. False: L2 could not be reached, and will be
-        told as soon as it can (StoreError at level "strong"); until then this process keeps clear of it."""
-        return carry(self._core.invalidate([key]))
+        """The source has changed: no process serves the older value any more. False: L2 could not be reached,
+        and will be told as soon as it can (StoreError at level "strong"); until then this process keeps
+        clear of it."""
+        return carry(self._core.writes.invalidate([key]))
 
     def invalidate_many(self, keys: Iterable[K]) -> bool:
         """invalidate() for each of them, in one round trip."""
-        return carry(self._core.invalidate(list(dict.fromkeys(keys))))
+        return carry(self._core.writes.invalidate(list(dict.fromkeys(keys))))
 
     def delete(self, key: K) -> bool:
         """Delete from the source too, where there is a writer; else the same as invalidate."""
-        return carry(self._core.delete([key]))
+        return carry(self._core.writes.delete([key]))
 
     def delete_many(self, keys: Iterable[K]) -> bool:
         """delete() for each of them."""
-        return carry(self._core.delete(list(dict.fromkeys(keys))))
+        return carry(self._core.writes.delete(list(dict.fromkeys(keys))))
 
     def invalidate_tag(self, *tags: Any) -> None:
         """All entries with one of these tags, in every process. O(tags). StoreError: L2 was not reached."""
-        carry(self._core.invalidate_tags(tags))
+        carry(self._core.writes.invalidate_tags(tags))
 
     def bump_version(self) -> None:
         """Everything in this name space, in every process. O(1) in L2. StoreError: L2 was not reached."""
-        carry(self._core.bump_version())
+        carry(self._core.writes.bump_version())
 
     def updating(self, *keys: K, hold: float = 5.0, release: bool = True) -> Updating:
-        """`with t.updating(key): ...` around a transaction: nobody fills these keys meanwhile, and they are invalidated at both
-        ends; after a crash in between they cannot be filled for `hold` seconds. release=False: nor after its end, for loaders
-        that read replicas that lag."""
+        """`with t.updating(key): ...` around a transaction: nobody fills these keys meanwhile, and they are
+        invalidated at both ends; after a crash in between they cannot be filled for `hold` seconds.
+        release=False: nor after its end, for loaders that read replicas that lag."""
         return Updating(self._core, keys, hold, release)
 
     def publish(self, event: str, **payload: Any) -> None:
@@ -281,7 +286,10 @@ class TieredCache(_Face[K, V]):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -304,7 +312,12 @@ class AsyncTieredCache(_Face[K, V]):
         return default if value is MISSING else value
 
     async def get_or_set(
-        self, key: K, factory: Callable[[], Any], *, ttl: Any = ..., tags: Iterable[Any] | None = None
+        self,
+        key: K,
+        factory: Callable[[], Any],
+        *,
+        ttl: Any = ...,
+        tags: Iterable[Any] | None = None,
     ) -> V:
         """The value of key; if no tier has it await factory() makes it, once at a time over all processes."""
         value = self._look(key, ABSENT)
@@ -313,11 +326,12 @@ class AsyncTieredCache(_Face[K, V]):
         if value is ABSENT or value is MISSING:
             call, again = self._get_or_set(key, factory, ttl, tags)
             value = await self._core.loads.fetch(call, again)
-        return value
+        made: V = value
+        return made
 
     async def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """See TieredCache."""
-        return await acarry(self._core.get_many(keys))
+        return await acarry(self._core.reads.get_many(keys))
 
     async def warm(self, keys: Iterable[K]) -> int:
         """See TieredCache."""
@@ -325,49 +339,49 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def set(self, key: K, value: V, *, ttl: Any = ..., tags: Iterable[Any] = ()) -> None:
         """See TieredCache."""
-        await acarry(self._core.set_many({key: value}, ttl, tags))
+        await acarry(self._core.writes.set_many({key: value}, ttl, tags))
 
     async def set_many(
         self, mapping: Mapping[K, V], *, ttl: Any = ..., tags: Iterable[Any] = ()
     ) -> list[K]:
         """See TieredCache."""
-        return await acarry(self._core.set_many(dict(mapping), ttl, tags))
+        return await acarry(self._core.writes.set_many(dict(mapping), ttl, tags))
 
     async def add(self, key: K, value: V, *, ttl: Any = ..., tags: Iterable[Any] = ()) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.add(key, value, ttl, tags))
+        return await acarry(self._core.writes.add(key, value, ttl, tags))
 
     async def touch(self, key: K, ttl: Any = ...) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.touch(key, ttl))
+        return await acarry(self._core.writes.touch(key, ttl))
 
     async def incr(self, key: K, delta: int = 1, initial: int = 0, *, ttl: Any = ...) -> int:
         """See TieredCache."""
-        return await acarry(self._core.incr(key, delta, initial, ttl))
+        return await acarry(self._core.writes.incr(key, delta, initial, ttl))
 
     async def invalidate(self, key: K) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.invalidate([key]))
+        return await acarry(self._core.writes.invalidate([key]))
 
     async def invalidate_many(self, keys: Iterable[K]) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.invalidate(list(dict.fromkeys(keys))))
+        return await acarry(self._core.writes.invalidate(list(dict.fromkeys(keys))))
 
     async def delete(self, key: K) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.delete([key]))
+        return await acarry(self._core.writes.delete([key]))
 
     async def delete_many(self, keys: Iterable[K]) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.delete(list(dict.fromkeys(keys))))
+        return await acarry(self._core.writes.delete(list(dict.fromkeys(keys))))
 
     async def invalidate_tag(self, *tags: Any) -> None:
         """See TieredCache."""
-        await acarry(self._core.invalidate_tags(tags))
+        await acarry(self._core.writes.invalidate_tags(tags))
 
     async def bump_version(self) -> None:
         """See TieredCache."""
-        await acarry(self._core.bump_version())
+        await acarry(self._core.writes.bump_version())
 
     def updating(self, *keys: K, hold: float = 5.0, release: bool = True) -> AsyncUpdating:
         """`async with`; see TieredCache."""
@@ -377,12 +391,12 @@ class AsyncTieredCache(_Face[K, V]):
         """See TieredCache."""
         await acarry(self._events.publish(event, payload))
 
-    async def flush(self, timeout: float | None = None) -> bool:
+    async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as TieredCache
         """See TieredCache."""
         writer = self._core.writer
         return True if writer is None else bool(await writer.aflush(timeout))
 
-    async def close(self, timeout: float | None = 10.0) -> None:
+    async def close(self, timeout: float | None = 10.0) -> None:  # noqa: ASYNC109 - as TieredCache
         """See TieredCache."""
         await asyncio.to_thread(self._core.close, timeout)
 
@@ -390,9 +404,9 @@ class AsyncTieredCache(_Face[K, V]):
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-from fastcache.tiered.drivers import acarry, carry  # noqa: E402

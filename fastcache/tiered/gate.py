@@ -27,7 +27,7 @@ class Gate:
     """
 
     def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._where = where
+        self.where = where
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
@@ -54,7 +54,7 @@ class Gate:
             was_open, self.open, self._failures = self.open, False, 0
         if was_open:
             log.warning(
-                "%s answers again, after %.1f s", self._where, self._clock() - self.opened_at
+                "%s answers again, after %.1f s", self.where, self._clock() - self.opened_at
             )
 
     def failed(self, error: Exception) -> None:
@@ -66,7 +66,9 @@ class Gate:
                 self.opened_at = self._clock()
             self._probe_at = self._clock() + PROBE
         if opens:
-            log.warning("%s failed %d times in a row and is left out: %s", self._where, FAILURES, error)
+            log.warning(
+                "%s failed %d times in a row and is left out: %s", self.where, FAILURES, error
+            )
 
 
 class Cap:

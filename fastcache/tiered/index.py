@@ -1,4 +1,4 @@
-"""Which keys L1 holds of each bucket, so that a bucket that may have changed can be dropped without a look at the rest."""
+"""Which keys L1 holds of each bucket, so that one that may have changed can be dropped without a look at the rest."""
 
 from __future__ import annotations
 

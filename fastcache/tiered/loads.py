@@ -72,47 +72,17 @@ class TierLoads(Loader):
         own: list[BaseException] | None = None,
     ) -> Load:
         core = self.core
-        lease: Lease | None = None
-        capped = False
+        before: Before | None = None
         try:
             try:
-                encoded, name = core.place(call.key)
-                yield from self.ready()
-                healthy = False
-                waiting = core.pending_write(call.key)
-                if waiting is not ...:
-                    flight.land(waiting, ttl=0)
-                    return
-                if core.may_ask(name):
-                    try:
-                        found = None
-                        if not call.anew:
-                            found = yield from self.read(name, encoded)
-                        if found is not None and self._lands(found, flight, call, name, old):
-                            return
-                        if found is not None and old is None:
-                            old = self._past(found)
-                        if not self._loads(call):
-                            flight.land(MISSING, ttl=0)
-                            return
-                        yield from self.know_tags()
-                        lease, found = yield from self._lease(name, encoded, flight, call)
-                        if found is not None and self._lands(found, flight, call, name, None):
-                            return
-                        healthy = True
-                    except StoreError as error:
-                        core.failed(error)
-                if not self._loads(call):
-                    flight.land(MISSING, ttl=0)
-                    return
-                capped = yield from self._enter_cap(healthy)
-            except Exception as error:  # noqa: BLE001 - passed on to every caller
-                flight.fail(error)
+                before = yield from self._before(flight, call, old)
+            except Exception as failure:  # noqa: BLE001 - passed on to every caller
+                flight.fail(failure)
+            if before is None:
                 return
-            function, args = call.function, call.args
+            function, args, old = call.function, call.args, before.old
             if old is not None and self.reload is not None:
                 function, args = self.reload, (self._copy(old.value), *args)
-            sequence = core.book.sequence
             token = flight.enter()
             value, error = yield function, args, call.kwargs
             flight.leave(token, error is not None)
@@ -120,28 +90,57 @@ class TierLoads(Loader):
             core.add_load_time(flight.cost)
             if error is not None:
                 core.counts.add("load_failures")
-                if self.ends_in_error(error):
-                    yield from self._give_up(lease, name)
-                    if old is not None:
-                        postpone(call.cache, call.key, RETRY)
-                    self.rules.fail(flight, error, call.cache)
-                elif own is not None:
-                    own.append(error)
+                if not self.ends_in_error(error):
+                    if own is not None:
+                        own.append(error)
+                    return
+                yield from self._give_up(before.lease, before.name)
+                if old is not None:
+                    postpone(call.cache, call.key, RETRY)
+                self.rules.fail(flight, error, call.cache)
                 return
             try:
-                made = Made(value, encoded, name, sequence, lease, healthy)
-                yield from self._store(flight, call, made)
+                yield from self._store(flight, call, value, before)
             except Exception as raised:  # noqa: BLE001 - passed on to every caller
                 if flight.running:
                     flight.fail(raised)
         finally:
-            if capped:
+            if before is not None and before.capped:
                 core.cap.leave()
             flight.abandon()
 
-    @staticmethod
-    def _loads(call: Call) -> bool:
-        return call.function is not no_loader
+    def _before(self, flight: Flight, call: Call, old: Old | None) -> Calls:
+        """What comes before the function is called; None: it need not be, the flight has landed."""
+        core = self.core
+        encoded, name = core.place(call.key)
+        yield from self.ready()
+        waiting = core.pending_write(call.key)
+        if waiting is not ...:
+            flight.land(waiting, ttl=0)
+            return None
+        lease: Lease | None = None
+        healthy = core.space is None
+        if core.may_ask(name):
+            try:
+                if not call.anew:
+                    found = yield from self.read(name, encoded)
+                    if found is not None:
+                        if self._lands(found, flight, call, name, old):
+                            return None
+                        old = old or self._past(found)
+                if call.function is not no_loader:
+                    yield from self.know_tags()
+                    lease, found = yield from self._lease(name, encoded, flight, call)
+                    if found is not None and self._lands(found, flight, call, name, None):
+                        return None
+                healthy = True
+            except StoreError as error:
+                core.failed(error)
+        if call.function is no_loader:
+            flight.land(MISSING, ttl=0)
+            return None
+        capped = yield from self._enter_cap(healthy)
+        return Before(encoded, name, core.book.sequence, lease, healthy, capped, old)
 
     def _copy(self, value: Any) -> Any:
         copier = self.rules.copier
@@ -180,7 +179,7 @@ class TierLoads(Loader):
     def read(self, name: str, encoded: bytes) -> Calls:
         """What L2 has, if it is alive."""
         core = self.core
-        found = yield from self.ask(core.space.read(name))
+        found = yield from self.ask(core.space.read(name, primary=core.level == "strong"))
         core.gate.succeeded()
         if found is None:
             core.counts.add("l2_misses")
@@ -199,18 +198,18 @@ class TierLoads(Loader):
         """What lies in L2, if it is alive."""
         core = self.core
         opened = core.values.open(found, encoded)
-        if opened is not None and not opened.counter and (unknown := core.book.unknown(opened.tags)):
+        if (
+            opened is not None
+            and not opened.counter
+            and (unknown := core.book.unknown(opened.tags))
+        ):
             numbers = yield from self.ask(core.space.tags(unknown))
             core.book.learn(unknown, numbers)
-        if opened is None or (
-            not opened.counter and core.book.dead(opened.tags, opened.sequence)
-        ):
+        if opened is None or (not opened.counter and core.book.dead(opened.tags, opened.sequence)):
             return None
         return opened
 
-    def _lands(
-        self, found: Opened, flight: Flight, call: Call, name: str, old: Old | None
-    ) -> bool:
+    def _lands(self, found: Opened, flight: Flight, call: Call, name: str, old: Old | None) -> bool:
         """End the flight with what L2 had, unless a load is wanted all the same."""
         core, rules = self.core, self.rules
         fresh = found.fresh
@@ -245,7 +244,12 @@ class TierLoads(Loader):
 
     def _past(self, found: Opened) -> Old | None:
         """What L2 has past its ttl, for grace."""
-        if found.missing or found.counter or found.fresh is None or -found.fresh >= self.rules.grace:
+        if (
+            found.missing
+            or found.counter
+            or found.fresh is None
+            or -found.fresh >= self.rules.grace
+        ):
             return None
         return Old(found.value, False)
 
@@ -302,58 +306,65 @@ class TierLoads(Loader):
                 raise error
         return True
 
-    def _store(self, flight: Flight, call: Call, made: Made) -> Calls:
+    def _store(self, flight: Flight, call: Call, value: Any, before: Before) -> Calls:
         """What was loaded, into L2 and then L1."""
-        core, rules, lease = self.core, self.rules, made.lease
-        value, healthy = made.value, made.healthy
+        core, rules = self.core, self.rules
         if type(value) is CoroutineType:
             value.close()
             raise TypeError(f"{rules.name} returned a coroutine; that is for AsyncTieredCache")
         ttl = core.values.ttl_of(rules, call, value)
         tags = core.values.tags_of(rules, call, value)
         extra = 0.0 if value is MISSING or ttl is None else max(rules.stale, rules.grace)
-        keep = True
-        if lease is not None and not lease.held and ttl != 0:
-            data = core.values.pack(
-                made.encoded, value,
-                ttl=ttl, extra=extra, tags=tags, sequence=made.sequence, cost=flight.cost,
-            )  # fmt: skip
-            if data is None:
-                yield from self._give_up(lease, made.name)
+        keep, deaf = ttl != 0, not (before.healthy or core.bypasses(before.name))
+        lease = before.lease
+        if lease is not None:
+            if lease.held:
+                keep = False  # the source is being written, so whoever reads next asks it again
+            elif keep:
+                data = core.values.pack(
+                    before.encoded, value,
+                    ttl=ttl, extra=extra, tags=tags, sequence=before.sequence, cost=flight.cost,
+                )  # fmt: skip
+                if data is not None:
+                    total = None if ttl is None else ttl + extra
+                    filled = yield from self._fill(Fill(before.name, lease.token, data, total))
+                    keep, deaf = filled is not False, deaf or filled is None
+                else:
+                    yield from self._give_up(lease, before.name)
             else:
-                total = None if ttl is None else ttl + extra
-                try:
-                    (keep,) = yield from self.ask(
-                        core.space.fill([Fill(made.name, lease.token, data, total)])
-                    )
-                    core.counts.add("fills" if keep else "refused")
-                except StoreError as error:
-                    core.failed(error)
-                    healthy = False
-        elif lease is not None:
-            # held: the source is being written, so whoever reads next asks it again
-            keep = not lease.held
-            if not lease.held:
-                yield from self._give_up(lease, made.name)
-        if not keep or ttl == 0:
+                yield from self._give_up(lease, before.name)
+        if not keep:
             flight.land(value, ttl=0)
             return
+        lead = rules.lead(ttl, flight.cost) if ttl and value is not MISSING else 0.0
         core.values.land(
-            flight, call.key, made.name, self._copy(value), ttl,
-            extra=extra, lead=rules.lead(ttl, flight.cost) if ttl and value is not MISSING else 0.0,
-            tags=tags, sequence=made.sequence, given=value, deaf=not healthy and core.space is not None and not core.bypasses(made.name),
+            flight, call.key, before.name, self._copy(value), ttl,
+            extra=extra, lead=lead, tags=tags, sequence=before.sequence, given=value, deaf=deaf,
         )  # fmt: skip
 
+    def _fill(self, fill: Fill) -> Calls:
+        """Whether L2 took it; None: it is not known."""
+        core = self.core
+        try:
+            (filled,) = yield from self.ask(core.space.fill([fill]))
+        except StoreError as error:
+            core.failed(error)
+            return None
+        core.counts.add("fills" if filled else "refused")
+        return bool(filled)
 
-class Made(NamedTuple):
-    """What a load has brought, and under which conditions."""
 
-    value: Any
+class Before(NamedTuple):
+    """Under which conditions a function is called. sequence: of invalidations of tags. healthy: L2 takes part.
+    capped: it counts among the loads without L2. old: a value past its ttl."""
+
     encoded: bytes
     name: str
     sequence: int
     lease: Lease | None
     healthy: bool
+    capped: bool
+    old: Old | None
 
 
 def no_loader() -> Any:

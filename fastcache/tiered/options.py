@@ -42,6 +42,22 @@ class TierOptions:
 
     def check(self) -> TierOptions:
         """The same with durations as floats; TypeError or ValueError that names option and value."""
+        values = self._durations()
+        self._check_numbers(values)
+        if (self.stale or self.grace or self.refresh or self.early) and self.ttl is None:
+            raise ValueError(
+                "stale, grace, refresh and early count from the end of a ttl, and there is none"
+            )
+        if self.soft_timeout is not None and not (self.stale or self.grace):
+            raise ValueError(
+                f"soft_timeout={self.soft_timeout!r} needs stale or grace: without them there is no "
+                "older value to serve"
+            )
+        if self.level is not None and self.level not in LEVELS:
+            raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}")
+        return TierOptions(**values)
+
+    def _durations(self) -> dict[str, Any]:
         values: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         for name in (
             "ttl", "l1_ttl", "missing_ttl", "stale", "grace", "soft_timeout", "hard_timeout",
@@ -54,21 +70,15 @@ class TierOptions:
         for name in ("ttl", "l1_ttl", "lease"):
             if values[name] == 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)!r}")
-        if (self.stale or self.grace or self.refresh or self.early) and self.ttl is None:
-            raise ValueError("stale, grace, refresh and early count from the end of a ttl, and there is none")
-        if self.soft_timeout is not None and not (self.stale or self.grace):
-            raise ValueError(
-                f"soft_timeout={self.soft_timeout!r} needs stale or grace: without them there is no "
-                "older value to serve"
-            )
+        return values
+
+    def _check_numbers(self, values: dict[str, Any]) -> None:
         for name in ("refresh", "jitter"):
             given = values[name]
             if given is not None and not (_number(given) and 0 <= given < 1):
                 raise ValueError(f"{name} must be at least 0 and less than 1, got {given!r}")
         if self.early is not None and not (_number(self.early) and self.early > 0):
             raise ValueError(f"early must be a number above 0, got {self.early!r}")
-        if self.level is not None and self.level not in LEVELS:
-            raise ValueError(f"level must be one of {', '.join(LEVELS)}, got {self.level!r}")
         for name in ("version", "max_loads"):
             given = values[name]
             if isinstance(given, bool) or not isinstance(given, int):
@@ -77,7 +87,6 @@ class TierOptions:
             raise ValueError(f"version must be at least 0 and below 2**32, got {self.version!r}")
         if self.max_loads < 1:
             raise ValueError(f"max_loads must be at least 1, got {self.max_loads!r}")
-        return TierOptions(**values)
 
 
 def _number(given: Any) -> bool:

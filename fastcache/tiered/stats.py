@@ -38,11 +38,12 @@ class TieredStats:
     """A record of counts, from `stats()`.
 
     state: "healthy"; "degraded", when L1 serves what it has without hearing of changes, or L2 is left
-    out; "down", when that has lasted longer than max_staleness. trust: seconds for which L1 may still be trusted
-    without hearing from the others, None for ever. loads, load_failures, load_time (seconds): of the loader. lease_waits: loads
-    that waited for another process. stale: values served without trust, or past their ttl. sent,
-    received: invalidations. pending: invalidations that L2 has not got yet. dropped: entries dropped since
-    messages may have been lost. writes: handed to the writer.
+    out; "down", when that has lasted longer than max_staleness. trust: seconds for which L1 may still be
+    trusted without hearing from the others, None for ever. loads, load_failures, load_time (seconds): of
+    the loader. lease_waits: loads that waited for another process. stale: values served without trust,
+    or past their ttl. sent, received: invalidations. pending: invalidations that L2 has not got yet. lost:
+    counters of which messages may have been lost; dropped: entries dropped from L1 for that. writes:
+    handed to the writer. events, event_failures: published or heard; whose keys_of failed.
     """
 
     state: str

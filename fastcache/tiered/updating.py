@@ -58,7 +58,7 @@ class _Updating:
 
     def _end(self) -> Calls:
         if self._release or self._core.space is None:
-            yield from self._core.invalidate(self._keys)
+            yield from self._core.writes.invalidate(self._keys)
         else:
             yield from self._held()
 
@@ -70,7 +70,10 @@ class Updating(_Updating):
         carry(self._begin())
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         carry(self._end())
 
@@ -82,7 +85,10 @@ class AsyncUpdating(_Updating):
         await acarry(self._begin())
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         # a cancellation must not leave the keys as they were
         await asyncio.shield(acarry(self._end()))

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Opened:
-    """What L2 had under a name. fresh: seconds until the end of its ttl, negative past it; None: for ever. ttl: as it
-    was stored. tags: their encodings. sequence: of invalidations of tags, known before its load. cost: seconds that
-    its load took. counter: it is a counter's number, which L1 never holds. stamp: the first bytes, which no other fill has."""
+    """What L2 had under a name.
+
+    fresh: seconds until the end of its ttl, negative past it; None: for ever. ttl: as it was stored. tags:
+    their encodings. sequence: of invalidations of tags, known before its load. cost: seconds that its
+    load took. counter: it is a counter's number, which L1 never holds. stamp: its first bytes, which
+    no other fill has.
+    """
 
     value: Any
     missing: bool = False
@@ -122,6 +126,10 @@ class Values:
             MISSING if u.missing else u.value,
             u.missing, fresh, u.ttl, u.tags, u.sequence, u.cost, False, bytes(data[:9]),
         )  # fmt: skip
+
+    def is_alive(self, opened: Opened) -> bool:
+        """Whether none of its tags was invalidated since its load; all of them must be in the book."""
+        return opened.counter or not self._core.book.dead(opened.tags, opened.sequence)
 
     # ---- rules ---------------------------------------------------------------------------------
 

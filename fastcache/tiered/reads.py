@@ -1,0 +1,239 @@
+"""Reading many keys at once: one round trip to L2, one bulk load, and no flight for each key."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fastcache._core import unwatch, watch
+from fastcache._types import MISSING
+from fastcache.stores.protocol import Fill, StoreError
+from fastcache.tiered.loads import ask, no_loader
+from fastcache.tiered.values import Landing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from fastcache.loading.loader import Calls, Doing
+    from fastcache.tiered.core import Core
+    from fastcache.tiered.values import Opened
+
+#: What L1 answers where it has nothing.
+ABSENT = object()
+
+
+class _Place(NamedTuple):
+    key: Any
+    encoded: bytes
+    name: str
+
+
+class _Leases(NamedTuple):
+    """Of a bulk load. tokens: by key; the leases that were there already have others' tokens. held: keys that may
+    not be filled. healthy: L2 took part."""
+
+    token: bytes
+    tokens: dict[Any, bytes]
+    held: set[Any]
+    sequence: int
+    healthy: bool
+
+
+class Reads:
+    """The bulk reads of one tiered cache. Safe from any thread."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def get_many(self, keys: Iterable[Any]) -> Doing[dict[Any, Any]]:
+        """{key: value} of those that exist."""
+        core = self._core
+        asked = list(dict.fromkeys(keys))
+        found: dict[Any, Any] = {}
+        if core.level != "strong":
+            if not core.trust and core.link is not None:
+                yield from core.loads.ready()
+            if core.trust:
+                values = core.l1.get_many(asked, ABSENT)
+            else:
+                values = [core.held(key) for key in asked]
+            found = {k: v for k, v in zip(asked, values, strict=True) if v is not ABSENT}
+        missed = [key for key in asked if key not in found]
+        if missed:
+            yield from self._from_l2(missed, found)
+            missed = [key for key in missed if key not in found]
+        if missed and core.has_loader:
+            if core.load_many is None or len(missed) == 1:
+                yield from self._load_each(missed, found)
+            else:
+                yield from self._load_many(missed, found)
+        return {k: found[k] for k in asked if found.get(k, MISSING) is not MISSING}
+
+    # ---- L2 --------------------------------------------------------------------------------------
+
+    def _from_l2(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
+        """What the writer holds, or L2 has, into `found` and L1."""
+        core = self._core
+        for key in keys:
+            value = core.pending_write(key)
+            if value is not ...:
+                found[key] = value
+        places = [_Place(key, *core.place(key)) for key in keys if key not in found]
+        places = [place for place in places if core.may_ask(place.name)]
+        if not places:
+            return
+        watched = watch(core.l1)
+        try:
+            names = [place.name for place in places]
+            got = yield from ask(
+                core.send, core.space.read_many(names, primary=core.level == "strong")
+            )
+            core.gate.succeeded()
+            opened = [
+                None if each is None else core.values.open(each, place.encoded)
+                for place, each in zip(places, got, strict=True)
+            ]
+            tags = {tag for each in opened if each is not None for tag in each.tags}
+            if unknown := core.book.unknown(tags):
+                core.book.learn(unknown, (yield from ask(core.send, core.space.tags(unknown))))
+            self._take(places, opened, watched, found)
+        except StoreError as error:
+            core.failed(error)
+        finally:
+            unwatch(core.l1)
+
+    def _take(
+        self,
+        places: Sequence[_Place],
+        opened: Sequence[Opened | None],
+        watched: tuple[int, int],
+        found: dict[Any, Any],
+    ) -> None:
+        core = self._core
+        extra = max(core.options.stale, core.options.grace)
+        landing = []
+        hits = 0
+        for place, each in zip(places, opened, strict=True):
+            if each is None or not core.values.is_alive(each):
+                continue
+            if each.fresh is not None and each.fresh <= 0:
+                continue
+            hits += 1
+            found[place.key] = each.value
+            if not each.counter:
+                ttl, _ = core.values.l1_ttl(each.fresh)
+                tags = core.values.decoded(each.tags) if each.tags else ()
+                kept = 0.0 if each.missing else extra
+                landing.append(Landing(place.name, place.key, each.value, ttl, kept, tags))
+        core.values.land_many(watched, landing)
+        core.counts.add("l2_hits", hits)
+        core.counts.add("l2_misses", len(places) - hits)
+
+    # ---- the loader ------------------------------------------------------------------------------
+
+    def _load_each(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
+        core = self._core
+        for key in keys:
+            found[key], error = yield core.loads.fetch, (core.call(key),), {}
+            if error is not None:
+                raise error
+
+    def _load_many(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
+        """What load_many has of these, into `found` and both tiers."""
+        core = self._core
+        assert core.load_many is not None
+        places = [_Place(key, *core.place(key)) for key in keys]
+        watched = watch(core.l1)
+        try:
+            leases = yield from self._lease_many(places)
+            began = time.monotonic()
+            loaded, error = yield core.load_many, (list(keys),), {}
+            cost = time.monotonic() - began
+            core.counts.add("loads")
+            core.add_load_time(cost)
+            if error is not None:
+                core.counts.add("load_failures")
+                yield from self._give_up(places, leases)
+                raise error
+            found.update({key: loaded.get(key, MISSING) for key in keys})
+            yield from self._store(places, leases, found, cost / len(keys), watched)
+        finally:
+            unwatch(core.l1)
+
+    def _lease_many(self, places: Sequence[_Place]) -> Calls:
+        core = self._core
+        token = os.urandom(16)
+        tokens: dict[Any, bytes] = {}
+        held: set[Any] = set()
+        asked = [place for place in places if core.may_ask(place.name)]
+        if asked:
+            try:
+                yield from core.loads.know_tags()
+                names = [place.name for place in asked]
+                got = yield from ask(core.send, core.space.lease(names, token, core.options.lease))
+                for place, lease in zip(asked, got, strict=True):
+                    if lease.held:
+                        held.add(place.key)
+                    else:
+                        tokens[place.key] = lease.token
+                return _Leases(token, tokens, held, core.book.sequence, True)
+            except StoreError as error:
+                core.failed(error)
+        return _Leases(token, {}, held, core.book.sequence, core.space is None)
+
+    def _give_up(self, places: Sequence[_Place], leases: _Leases) -> Calls:
+        names = [p.name for p in places if leases.tokens.get(p.key) == leases.token]
+        if names:
+            try:
+                yield from ask(self._core.send, self._core.space.give_up(names, leases.token))
+            except StoreError as error:
+                self._core.failed(error)
+
+    def _store(
+        self,
+        places: Sequence[_Place],
+        leases: _Leases,
+        values: Mapping[Any, Any],
+        cost: float,
+        watched: tuple[int, int],
+    ) -> Calls:
+        core, options = self._core, self._core.options
+        fills: list[tuple[Any, Fill]] = []
+        landing: list[Landing] = []
+        for place in places:
+            value = values[place.key]
+            missing = value is MISSING
+            ttl = core.values.shortened(options.missing_ttl if missing else options.ttl)
+            extra = 0.0 if missing or ttl is None else max(options.stale, options.grace)
+            if ttl == 0:
+                continue
+            if place.key in leases.tokens:
+                data = core.values.pack(
+                    place.encoded, value, ttl=ttl, extra=extra, sequence=leases.sequence, cost=cost
+                )
+                if data is not None:
+                    total = None if ttl is None else ttl + extra
+                    token = leases.tokens[place.key]
+                    fills.append((place.key, Fill(place.name, token, data, total)))
+            landing.append(Landing(place.name, place.key, value, ttl, extra, ()))
+        refused = set(leases.held)
+        deaf = not leases.healthy
+        if fills:
+            try:
+                done = yield from ask(core.send, core.space.fill([fill for _, fill in fills]))
+                refused.update(key for (key, _), ok in zip(fills, done, strict=True) if not ok)
+                core.counts.add("fills", sum(done))
+                core.counts.add("refused", len(done) - sum(done))
+            except StoreError as error:
+                core.failed(error)
+                deaf = True
+        kept = [
+            each._replace(ttl=core.values.l1_ttl(each.ttl, deaf=deaf)[0])
+            for each in landing
+            if each.key not in refused
+        ]
+        core.values.land_many(watched, kept)
+
+
+__all__ = ["ABSENT", "Reads", "no_loader"]
