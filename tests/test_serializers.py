@@ -498,7 +498,9 @@ def test_attributes_beside_the_fields_are_refused() -> None:
 
 def test_a_class_with_other_fields_is_another() -> None:
     def version(*fields: str) -> type:
-        return dataclasses.make_dataclass("Thing", fields, module="app")
+        kind = dataclasses.make_dataclass("Thing", fields)
+        kind.__module__ = "app"
+        return kind
 
     old, new, swapped = version("a", "b"), version("a", "b", "c"), version("b", "a")
     data = Msgpack(types=[old]).dumps(old(1, 2))
@@ -527,7 +529,8 @@ def test_what_types_may_not_be(kind: Any) -> None:
 def test_types_are_named_once() -> None:
     with pytest.raises(ValueError, match="twice"):
         Msgpack(types=[User, User])
-    twin = dataclasses.make_dataclass("User", ["id", "name", "tags"], module=__name__)
+    twin = dataclasses.make_dataclass("User", ["id", "name", "tags"])
+    twin.__module__ = User.__module__
     with pytest.raises(ValueError, match="two classes"):
         Msgpack(types=[User, twin])
 
