@@ -175,8 +175,13 @@ class Codec:
     ) -> bytes:
         """The envelope of a value; with `missing`, of there being none.
 
-        Unserializable: the value would not come back as it is, or is larger than max_size.
+        ttl, cost: seconds, 0 or more; ttl None is for ever. sequence: 0 to 2**64 - 1. Unserializable: the
+        value would not come back as it is, or is larger than max_size. ValueError: a number is none of these.
         """
+        if not (cost >= 0.0 and (ttl is None or ttl >= 0.0) and 0 <= sequence < 2**64):
+            raise ValueError(
+                f"no seconds, or no sequence: ttl={ttl!r}, cost={cost!r}, sequence={sequence!r}"
+            )
         flags = 0
         if missing:
             flags = _MISSING

@@ -569,6 +569,23 @@ def test_options(options: dict[str, Any], error: type[Exception]) -> None:
         Codec(**arguments)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ttl": -1.0},
+        {"ttl": math.nan},
+        {"cost": -0.5},
+        {"cost": math.nan},
+        {"sequence": -1},
+        {"sequence": 2**64},
+    ],
+    ids=str,
+)
+def test_numbers_that_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no seconds, or no sequence"):
+        packed(Codec(Msgpack()), **options)
+
+
 def test_values_that_are_refused() -> None:
     class Wrong(Upper):
         def dumps(self, value: Any) -> Any:

@@ -426,6 +426,15 @@ def test_a_fraction_that_is_too_long() -> None:
         _keys.encode(Fraction(1, 3**30_000))
 
 
+def test_a_frozenset_has_a_limit() -> None:
+    key = frozenset(range(encoding.MAX_SET))
+    assert _keys.decode(_keys.encode(key)) == key
+    with pytest.raises(ValueError, match="at most"):
+        _keys.encode(frozenset(range(encoding.MAX_SET + 1)))
+    with pytest.raises(ValueError, match="more than"):
+        _keys.decode(b"z" + b"\x02i1" * (encoding.MAX_SET + 1))
+
+
 def nested(depth: int) -> Any:
     key: Any = 1
     for _ in range(depth):

@@ -13,6 +13,7 @@ from fastcache._keys.encoding import (
     ENCODERS,
     MAX_DEPTH,
     MAX_RATIO,
+    MAX_SET,
     MICROS,
     class_named,
     each_of,
@@ -95,6 +96,13 @@ def _decode_complex(body: bytes, depth: int) -> complex:
     return complex(float(real), float(imag))
 
 
+def _decode_set(body: bytes, depth: int) -> frozenset[Any]:
+    items = _decode_items(body, depth)
+    if len(items) > MAX_SET:
+        raise ValueError(f"a frozenset in a key has more than {MAX_SET} items")
+    return frozenset(items)
+
+
 def _decode_class(body: bytes, depth: int) -> type:
     module, name = _two(_decode_items(body, depth))
     found = class_named(module, name)
@@ -146,7 +154,7 @@ _DECODERS: dict[bytes, Callable[[bytes, int], Any]] = {
     b"b": lambda body, depth: body,
     b"u": lambda body, depth: UUID(bytes=body),
     b"t": lambda body, depth: tuple(_decode_items(body, depth)),
-    b"z": lambda body, depth: frozenset(_decode_items(body, depth)),
+    b"z": _decode_set,
     b"k": _decode_class,
     b"D": _decode_aware,
     b"e": lambda body, depth: _at_micros(_decode_short(body), None),

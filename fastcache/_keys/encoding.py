@@ -22,6 +22,8 @@ LONG = 2**63
 MAX_RATIO = 32_768
 #: Of a Decimal, so that 1E+999999999 does not fill the memory. Those of decimal128 reach 6,144.
 MAX_EXPONENT = 6_200
+#: Items in a frozenset: those that come from outside may have been chosen to have one hash.
+MAX_SET = 10_000
 #: Longest item, in bytes.
 MAX_ITEM = 0xFFFFFFFF
 DOUBLE = struct.Struct(">d")
@@ -179,6 +181,10 @@ def _tuple(key: tuple[Any, ...], depth: int) -> bytes:
 
 
 def _frozenset(key: frozenset[Any], depth: int) -> bytes:
+    if frozenset.__len__(key) > MAX_SET:
+        raise ValueError(
+            f"a frozenset in a key has {len(key)} items; at most {MAX_SET} are possible"
+        )
     return b"z" + items_of(sorted(each_of(frozenset.__iter__(key), depth)))
 
 
