@@ -124,7 +124,13 @@ class Generations:
             blank = memoryview(bytes(_SIZE))
             while blank:
                 blank = blank[os.write(self._fd, blank) :]
-        self._map = mmap.mmap(self._fd, _SIZE)
+        # of a descriptor of its own: a mapping keeps its descriptor, in children too, and with it a lock
+        # would live as long as they do
+        mapped = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            self._map = mmap.mmap(mapped, _SIZE)
+        finally:
+            os.close(mapped)
         whole = memoryview(self._map)
         self.head = whole[:_HEAD].cast("Q")
         self.used = whole[_HEAD : _HEAD + USED]

@@ -27,7 +27,8 @@ LONG = 600.0
 
 def name_of(number: int, kind: str = "key") -> str:
     """A name as tiers make them."""
-    return f"{kind}:{hashlib.blake2b(b'%d' % number, digest_size=16).hexdigest()}"
+    readable = f"{kind}:{number}"
+    return f"{readable}:{hashlib.blake2b(readable.encode(), digest_size=16).hexdigest()}"
 
 
 def target_of(name: str) -> Target:

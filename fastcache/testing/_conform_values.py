@@ -97,14 +97,6 @@ class Values(Harness):
             expected = [name_of(n).encode() if n % 3 == 0 else None for n in wanted]
             assert [f and f.data for f in found] == expected
 
-    def test_readable_parts_of_names_do_not_matter(self, face: str) -> None:
-        """Names are whole: equal digests behind other readable parts do not occur, but must not be mixed up."""
-        with self.client(face) as l2:
-            l2.store_value(name_of(1, "a"), b"a")
-            assert l2.data(name_of(1, "a")) == b"a"
-            assert l2.data(name_of(1, "b")) in (None, b"a")
-            assert l2.data(name_of(1, "a.very-long_READABLE.prefix-1234567890")) in (None, b"a")
-
     def test_name_spaces_share_nothing(self, face: str) -> None:
         with self.client(face) as l2:
             for other in (l2.elsewhere(l2.namespace[:-1]), l2.elsewhere(l2.namespace + ":x")):
