@@ -229,7 +229,8 @@ cdef class _Absent:
     def __repr__(self):
         return "<absent>"
 
-cdef object ABSENT = _Absent()
+_ABSENT = _Absent()
+cdef object ABSENT = _ABSENT
 
 
 # ---- hashing ---------------------------------------------------------------------------------
@@ -1152,6 +1153,7 @@ include "_core_views.pxi"
 include "_core_check.pxi"
 include "_core_calls.pxi"
 include "_core_keys.pxi"
+include "_core_trust.pxi"
 include "_core_cached.pxi"
 include "_core_await.pxi"
 include "_core_home.pxi"

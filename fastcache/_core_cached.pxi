@@ -48,6 +48,7 @@ cdef class Cached(CachedFunction):
     cdef object children        # all of them, weakly
     cdef uint64_t own_hits      # in a cache shared with others
     cdef uint64_t own_misses
+    cdef Trust trust            # in a tiered cache: whether its L1 may be
     cdef object home            # where it keeps to one event loop (_core_home.pxi): by what that is known,
     cdef object marker          #   of what type the marks are that stand in for what is being loaded,
     cdef vectorcallfunc below   #   and what call_at_home calls
@@ -82,6 +83,11 @@ cdef class Cached(CachedFunction):
         loader.joined(it, args, kwargs)."""
         keep_to_loop(self, marker)
 
+    def _belong_to(self, Trust trust not None):
+        """Its cache is the L1 of a tiered cache: loader.untrusted() is called where there is no trust, and
+        the loader does what concerns other tiers."""
+        self.trust = trust
+
     @property
     def _is_method(self):
         return self.per_instance
@@ -110,6 +116,9 @@ cdef class Cached(CachedFunction):
         if self.per_instance:
             for child in children_of(self):
                 (<Cached>child).cache_clear()
+        elif self.trust is not None:
+            self.own_hits = self.own_misses = 0
+            return self.loader.clear()
         elif self.prefix is not None:
             forget_under(self.cache, self.prefix)
             self.own_hits = self.own_misses = 0
@@ -142,6 +151,8 @@ cdef class Cached(CachedFunction):
         those who wait already, and is not stored."""
         if self.per_instance:
             return child_given(self, args).cache_invalidate(*args[1:], **kwargs)
+        if self.trust is not None:
+            return self.loader.invalidate(self.cache_key(*args, **kwargs))
         return self.cache.delete(self.cache_key(*args, **kwargs))
 
     def cache_refresh(self, /, *args, **kwargs):
@@ -344,6 +355,10 @@ cdef PyObject* keyed(CachedFunction function, PyObject **args, size_t nargsf, Py
     else:
         key = checked_key(self, self.binder(*given) if named is None else self.binder(*given, **named))
     mix_quickly(<PyObject*>key, &hash)
+    if self.trust is not None and unlikely(not trusted(self.trust)):
+        given_value = untrusted(self, key, given, named)
+        incref(<PyObject*>given_value)
+        return <PyObject*>given_value
     r = look_quickly(self.cache, <PyObject*>key, hash, &value)
     if r == UNSURE:
         r = look(self.cache, <PyObject*>key, hash, &value)
@@ -391,6 +406,17 @@ cdef object loaded(Cached self, object key, uint64_t hash, tuple args, dict kwar
         return load_by_flight(self.cache, key, hash, self.function, args, kwargs, self.ttl, self.tti, UNSET, self.tags,
                               self.patience)
     value = self.loader.missed(self, key, args, kwargs if kwargs is not None else {})
+    if self.asynchronous:
+        pending = Pending.__new__(Pending)
+        pending.coroutine = value
+        return pending
+    return value
+
+
+cdef object untrusted(Cached self, object key, tuple args, dict kwargs):
+    """What its loader makes of a call that L1 may not answer by itself."""
+    cdef Pending pending
+    value = self.loader.untrusted(self, key, args, kwargs if kwargs is not None else {})
     if self.asynchronous:
         pending = Pending.__new__(Pending)
         pending.coroutine = value

@@ -7,7 +7,7 @@ import inspect
 import weakref
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from fastcache._core import Cache, Cached, CallBinder
+from fastcache._core import Cache, Cached, CallBinder, TierFront
 from fastcache.loading.options import Options, is_async
 from fastcache.loading.places import is_global, place_of
 
@@ -49,7 +49,7 @@ def cached(
     typed: bool = ...,
     vary: Iterable[ContextVar[Any]] = ...,
     tags: Iterable[Any] | Callable[..., Iterable[Any]] = ...,
-    cache: Cache[Any, Any] | None = ...,
+    cache: Cache[Any, Any] | TierFront | None = ...,
     namespace: str | None = ...,
     none_ttl: Seconds | None = ...,
     error_ttl: Mapping[type[BaseException], Seconds] | None = ...,
@@ -74,7 +74,8 @@ def cached(fn: Any = None, /, **options: Any) -> Any:
 
     What is kept, and for how long (durations in seconds, or timedelta; None is for ever):
       maxsize, policy, jitter, clock: of its own Cache (see there); of a method, of each instance's.
-      cache: a Cache to share instead; keys then begin with `namespace`, by default module:qualname.
+      cache: a Cache to share instead, or a TieredCache; keys then begin with `namespace`, by default
+      module:qualname. A tiered cache's own options hold where none are given here.
       ttl: how long results live, or a function ttl(value, *args) of each.
       tti: how long they live unused.
       none_ttl: another ttl for None. error_ttl: {exception type: ttl}; exceptions are kept that long
@@ -178,7 +179,10 @@ def _make(function: Any, name: str, options: Options) -> Any:
     asynchronous = is_async(function)
     options.check_against(asynchronous)
     shared = options.cache is not None
-    cache = options.cache if shared else options.own_cache(name)
+    tier = options.cache if isinstance(options.cache, TierFront) else None
+    cache = options.own_cache(name) if not shared else options.cache if tier is None else tier.l1
+    if tier is not None and options.namespace is None:
+        _check_name(function, tier)
     prefix = (options.namespace or _prefix_of(function, cache)) if shared else None
     if options.batch:
         from fastcache.loading.batch import make_batch_function
@@ -187,11 +191,16 @@ def _make(function: Any, name: str, options: Options) -> Any:
         if asynchronous:
             _mark_coroutine_function(batch, function)
         return batch
-    rules = options.rules(name)
+    rules = options.rules(name) if tier is None else options.tier_rules(name, tier)
     wrapper: Cached[..., Any] = Cached(function, cache, options.typed, cache.maxsize)
+    loader = _loader(function, rules, asynchronous, options)
+    if tier is not None:
+        loader.set_core(tier._core)  # type: ignore[attr-defined]
+        loader.set_prefix(str(prefix))  # type: ignore[attr-defined]
+        wrapper._belong_to(tier._trust)
     wrapper._configure(
-        _loader(function, rules, asynchronous, options),
-        simple=options.is_simple and not asynchronous,
+        loader,
+        simple=options.is_simple and not asynchronous and tier is None,
         asynchronous=asynchronous,
         binder=_binder(function, prefix, options),
         vary=options.vary,
@@ -226,19 +235,31 @@ def _loader(function: Any, rules: Rules, asynchronous: bool, options: Options) -
                 cached, function, f"{owner.__module__}.{owner.__qualname__}.{attribute}", options
             )
 
-    return _loader_class(asynchronous)(
+    kind = _loader_class(asynchronous, isinstance(options.cache, TierFront))
+    return kind(
         function,
         rules,
         reload=options.reload,
-        soft_timeout=options.soft_timeout,
-        hard_timeout=options.hard_timeout,
-        wait_timeout=options.wait_timeout,
+        **options.time_outs(),
         name_method=named,
     )
 
 
-def _loader_class(asynchronous: bool) -> type[Loader]:
+def _check_name(function: Any, tier: TierFront) -> None:
+    """Where an L2 is shared, other processes must know the function by the same name."""
+    name = getattr(function, "__qualname__", "<partial>")
+    if "<" in name and tier._core.store is not None:  # type: ignore[attr-defined]
+        raise ValueError(
+            f"{function!r} has no name that other processes know; give it one: namespace=..."
+        )
+
+
+def _loader_class(asynchronous: bool, tiered: bool) -> type[Loader]:
     """Imported when first needed: asyncio is no small thing."""
+    if tiered:
+        from fastcache.tiered.loads import loads_of
+
+        return loads_of(asynchronous)
     if asynchronous:
         from fastcache.loading.tasks import TaskLoader
 

@@ -6,9 +6,10 @@ import copy as _copy
 import functools
 import inspect
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
-from fastcache._core import Cache
+from fastcache._core import Cache, TierFront
 from fastcache.loading.rules import Rules, seconds
 
 
@@ -126,8 +127,14 @@ class Options:
         soft, hard = self.soft_timeout, self.hard_timeout
         if soft is not None and hard is not None and soft > hard:
             raise ValueError(f"soft_timeout={soft!r} must not be above hard_timeout={hard!r}")
-        if self.cache is not None and not isinstance(self.cache, Cache):
-            raise TypeError(f"cache must be a Cache or None, got {self.cache!r}")
+        if self.cache is not None and not isinstance(self.cache, (Cache, TierFront)):
+            raise TypeError(f"cache must be a Cache, a tiered cache or None, got {self.cache!r}")
+        if self.batch and isinstance(self.cache, TierFront):
+            raise ValueError(
+                "batch=True does not go with a tiered cache: give that a loader with load_many"
+            )
+        if self.tti is not None and isinstance(self.cache, TierFront):
+            raise ValueError(f"tti={self.tti!r} does not go with a tiered cache")
         if self.namespace is not None and not isinstance(self.namespace, str):
             raise TypeError(f"namespace must be a str or None, got {self.namespace!r}")
         if self.namespace == "":
@@ -176,6 +183,30 @@ class Options:
             grace=self.grace or 0.0,
             copier=_copy.deepcopy if self.copy else None,
         )
+
+    def tier_rules(self, name: str, tier: Any) -> Rules:
+        """Those of a function whose results are in a tiered cache: what is not given is that cache's."""
+        rules = self.rules(name)
+        given: Any = tier._core.options
+        return replace(
+            rules,
+            ttl=given.ttl if self.ttl is None else rules.ttl,
+            ttl_is_the_caches=False,
+            stale=given.stale if self.stale is None else rules.stale,
+            grace=given.grace if self.grace is None else rules.grace,
+            refresh=given.refresh if self.refresh is None else rules.refresh,
+            early=given.early if self.early is None else rules.early,
+            copier=rules.copier or given.copy,
+        )
+
+    def time_outs(self) -> dict[str, float | None]:
+        """Where none are given, those of a tiered cache."""
+        given: Any = self.cache._core.options if isinstance(self.cache, TierFront) else self  # type: ignore[attr-defined]
+        return {
+            "soft_timeout": given.soft_timeout if self.soft_timeout is None else self.soft_timeout,
+            "hard_timeout": given.hard_timeout if self.hard_timeout is None else self.hard_timeout,
+            "wait_timeout": self.wait_timeout,
+        }
 
     def own_cache(self, name: str) -> Cache[Any, Any]:
         """The cache of a function that shares none."""

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 #: The tag that every entry has, by its encoding: `bump_version` invalidates it.
 ROOT = b""
+#: How the tag begins that all results of one cached function have, by which `cache_clear` invalidates them; the
+#: rest is the prefix of their keys. No encoding of a user's tag begins so. L1 does not hold these.
+FUNCTION = b"\0"
 #: Tags remembered at most; beyond that the book begins anew.
 MOST = 100_000
 #: Seconds that it is believed where nobody tells of changes.

@@ -91,6 +91,8 @@ class Coherence:
         self._listener: Listener | None = None
         self._stopped = False
         self._stop = threading.Event()
+        #: whether a load began without waiting for that
+        self.hasty = False
         #: Set once the first attempt to be trusted has ended, either way.
         self.tried = threading.Event()
 
@@ -249,7 +251,8 @@ class Coherence:
                 replay = True
             changed.add(number)
             self._known[number] = counter
-        if changed:
+        first = not (self.tried.is_set() or self.hasty or len(self._l1))
+        if changed and not first:  # at the first look nothing is known, and nothing was missed
             self.missed(changed)
         sequence = counters[TAGS].sequence
         self._book.sequence = max(self._book.sequence, sequence)

@@ -8,18 +8,18 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastcache._core import Cache, fence_loads
-from fastcache._keys import check_namespace, decode, encode, name_of_encoded
+from fastcache._core import _ABSENT, _KEYWORDS, Cache, fence_loads, forget_under
+from fastcache._keys import check_namespace, decode, encode, name_of_encoded, register_kind
 from fastcache.loading.loader import Call
 from fastcache.stores.protocol import BUCKETS, Space, Store, StoreError, Target, bucket_of
-from fastcache.tiered.book import ROOT, TagBook
+from fastcache.tiered.book import FUNCTION, ROOT, TagBook
 from fastcache.tiered.coherence import Coherence
 from fastcache.tiered.gate import Cap, Gate
 from fastcache.tiered.index import Index
 from fastcache.tiered.loads import default_rules, loads_of, no_loader
-from fastcache.tiered.reads import ABSENT, Reads
+from fastcache.tiered.reads import Reads
 from fastcache.tiered.stats import Counts, L2Stats, TieredStats, under
-from fastcache.tiered.values import Values
+from fastcache.tiered.values import ABSENT, Values
 from fastcache.tiered.writes import Writes
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from fastcache.tiered.options import TierOptions
 
 log = logging.getLogger("fastcache")
+
+# what stands between the arguments of a call in its key
+register_kind(type(_KEYWORDS), 0, lambda mark: (), lambda: _KEYWORDS)
+register_kind(type(_ABSENT), 1, lambda mark: (), lambda: _ABSENT)
 
 #: Bytes of a key's encoding that a message carries; of longer ones it names the bucket.
 LONGEST = 512
@@ -102,6 +106,7 @@ class Core:
             self.link = Coherence(self, backplane)
         if self.level == "eventual":
             trust.forever()
+        self.asynchronous = asynchronous
         self.loader = loader_of(loader, asynchronous)
         self.load_many = getattr(loader, "load_many", None)
         self.writer = writer
@@ -169,7 +174,13 @@ class Core:
         if ROOT in tags:
             fence_loads(self.l1)
             self.l1.clear()
-        given = [decode(tag) for tag in tags if tag != ROOT]
+        given = []
+        for tag in tags:
+            if tag[:1] == FUNCTION:
+                fence_loads(self.l1)
+                forget_under(self.l1, tag[1:].decode())
+            elif tag != ROOT:
+                given.append(decode(tag))
         if given:
             self.l1.invalidate_tag(*given)
 

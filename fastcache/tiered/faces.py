@@ -14,8 +14,8 @@ from fastcache.tiered.core import Core, checked_namespace
 from fastcache.tiered.drivers import acarry, carry
 from fastcache.tiered.events import Events
 from fastcache.tiered.options import TierOptions
-from fastcache.tiered.reads import ABSENT
 from fastcache.tiered.updating import AsyncUpdating, Updating
+from fastcache.tiered.values import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

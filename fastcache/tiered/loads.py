@@ -19,11 +19,14 @@ from fastcache.loading.rules import RETRY
 from fastcache.loading.tasks import TaskLoader
 from fastcache.loading.threads import ThreadLoader
 from fastcache.stores.protocol import Fill, StoreError
+from fastcache.tiered.book import FUNCTION
+from fastcache.tiered.drivers import acarry, carry
+from fastcache.tiered.values import ABSENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from fastcache._core import Flight
+    from fastcache._core import Cached, Flight
     from fastcache.loading.loader import Calls, Load
     from fastcache.loading.rules import Rules
     from fastcache.stores.protocol import Found, Lease
@@ -53,6 +56,8 @@ class TierLoads(Loader):
     """What ThreadTierLoads and TaskTierLoads share."""
 
     core: Core
+    #: tags that all it loads has, by their encodings
+    marks: tuple[bytes, ...] = ()
     #: blocking or awaited: Store.send, time.sleep
     send: Callable[[Any], Any]
     sleep: Callable[[float], Any]
@@ -61,6 +66,34 @@ class TierLoads(Loader):
         self.core = core
         if core.store is not None:
             self.send = core.store.asend if self.asynchronous else core.store.send
+
+    # ---- what `cached` calls -------------------------------------------------------------------------
+
+    def set_prefix(self, prefix: str) -> None:
+        """It is the loader of a function whose keys begin with this."""
+        self.marks = (FUNCTION + prefix.encode(),)
+
+    def untrusted(
+        self, cached: Cached[..., Any], key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """The value of a call that L1 may not answer by itself (of an async function: a coroutine)."""
+        core = self.core
+        value = core.held(key)
+        if value is ABSENT:
+            call = Call(cached, core.l1, key, self.function, args, kwargs)
+            return self.fetch(call, core.level == "strong")
+        return _returning(value) if self.asynchronous else value
+
+    def invalidate(self, key: Any) -> Any:
+        """Of a call, everywhere; of an AsyncTieredCache, to be awaited."""
+        return self._done(self.core.writes.invalidate([key]))
+
+    def clear(self) -> Any:
+        """All results of the function, everywhere; of an AsyncTieredCache, to be awaited."""
+        return self._done(self.core.writes.invalidate_marks([*self.marks]))
+
+    def _done(self, steps: Calls) -> Any:
+        return acarry(steps) if self.core.asynchronous else carry(steps)
 
     # ---- one load --------------------------------------------------------------------------------
 
@@ -168,6 +201,7 @@ class TierLoads(Loader):
             _, error = yield self.sleep, (0.001,), {}
             if error is not None:
                 raise error
+        link.hasty = not link.tried.is_set()
 
     def know_tags(self) -> Calls:
         """Before a load whose value may have tags, or may be invalidated with all others: the sequence that is
@@ -262,7 +296,9 @@ class TierLoads(Loader):
         first: bytes | None = None
         while True:
             (lease,) = yield from self.ask(core.space.lease([name], token, core.options.lease))
-            if lease.found is not None and not (call.anew or lease.ours):
+            if call.anew:
+                return lease, None
+            if lease.found is not None and not lease.ours:
                 opened = yield from self._open(lease.found, encoded)
                 if self._wanted(opened, call):
                     return None, opened
@@ -323,7 +359,8 @@ class TierLoads(Loader):
             elif keep:
                 data = core.values.pack(
                     before.encoded, value,
-                    ttl=ttl, extra=extra, tags=tags, sequence=before.sequence, cost=flight.cost,
+                    ttl=ttl, extra=extra, tags=tags, marks=self.marks,
+                    sequence=before.sequence, cost=flight.cost,
                 )  # fmt: skip
                 if data is not None:
                     total = None if ttl is None else ttl + extra
@@ -365,6 +402,10 @@ class Before(NamedTuple):
     healthy: bool
     capped: bool
     old: Old | None
+
+
+async def _returning(value: Any) -> Any:
+    return value
 
 
 def no_loader() -> Any:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastcache._core import unwatch, watch
 from fastcache._types import MISSING
 from fastcache.stores.protocol import Fill, StoreError
-from fastcache.tiered.loads import ask, no_loader
-from fastcache.tiered.values import Landing
+from fastcache.tiered.loads import ask
+from fastcache.tiered.values import ABSENT, Landing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from fastcache.loading.loader import Calls, Doing
     from fastcache.tiered.core import Core
     from fastcache.tiered.values import Opened
-
-#: What L1 answers where it has nothing.
-ABSENT = object()
 
 
 class _Place(NamedTuple):
@@ -234,6 +231,3 @@ class Reads:
             if each.key not in refused
         ]
         core.values.land_many(watched, kept)
-
-
-__all__ = ["ABSENT", "Reads", "no_loader"]

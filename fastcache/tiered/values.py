@@ -12,6 +12,7 @@ from fastcache._keys import decode, encode
 from fastcache._types import MISSING
 from fastcache.serializers import Unserializable
 from fastcache.stores.protocol import bucket_of
+from fastcache.tiered.book import FUNCTION
 from fastcache.tiered.options import UNHEARD
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from fastcache.loading.rules import Rules
     from fastcache.stores.protocol import Found
     from fastcache.tiered.core import Core
+
+
+#: What L1 answers where it has nothing.
+ABSENT = object()
 
 
 @dataclass(slots=True)
@@ -84,13 +89,15 @@ class Values:
         ttl: float | None,
         extra: float,
         tags: Iterable[Any] = (),
+        marks: Sequence[bytes] = (),
         sequence: int = 0,
         cost: float = 0.0,
     ) -> bytes | None:
-        """The bytes for L2; None, counted, where the value would not come back as it is."""
+        """The bytes for L2; None, counted, where the value would not come back as it is. marks: tags by
+        their encodings."""
         core = self._core
         assert self._codec is not None
-        marks = [encode(tag) for tag in tags]
+        marks = [*[encode(tag) for tag in tags], *marks]
         if marks and not sequence:
             core.counts.add("unstorable")  # nobody could tell later whether a tag was invalidated
             return None
@@ -224,4 +231,4 @@ class Values:
 
     @staticmethod
     def decoded(tags: Sequence[bytes]) -> tuple[Any, ...]:
-        return tuple([decode(tag) for tag in tags])
+        return tuple([decode(tag) for tag in tags if tag[:1] != FUNCTION])

@@ -108,12 +108,13 @@ class Writes:
 
     def invalidate_tags(self, tags: Sequence[Any]) -> Doing[None]:
         marks = [encode(tag) for tag in tags_given(tags)]
-        yield from self._invalidate_marks(marks)
+        yield from self.invalidate_marks(marks)
 
     def bump_version(self) -> Doing[None]:
-        yield from self._invalidate_marks([ROOT])
+        yield from self.invalidate_marks([ROOT])
 
-    def _invalidate_marks(self, marks: list[bytes]) -> Doing[None]:
+    def invalidate_marks(self, marks: list[bytes]) -> Doing[None]:
+        """Tags, by their encodings."""
         core = self._core
         if not marks:
             return

@@ -1,0 +1,84 @@
+# Trust: whether hits in the L1 of a tiered cache may be served as they are, read on the path of a hit.
+#
+# Trust is a deadline: until then, what other processes invalidate has been heard. It is kept on two
+# clocks. The monotonic one goes on while the process is stopped (SIGSTOP), but not while the machine is
+# suspended; the wall clock goes on then, but may be set: forward ends the trust early, backward is
+# what the other clock is for. Where processes share a file of counters (SQLiteStore), one number
+# in it must moreover be what it was when this process last looked.
+
+cdef extern from "compat.h":
+    int64_t clock_wall "fc_clock_wall"() noexcept
+
+
+@cython.final
+cdef class Trust:
+    """Until when hits in L1 may be served as they are. Safe from any thread."""
+    cdef int64_t until          # ns, coarse monotonic clock
+    cdef int64_t until_wall     # ns, wall clock
+    cdef const uint64_t *generation     # shared memory, or NULL
+    cdef const uint64_t *own            # what of it this process did
+    cdef uint64_t known
+    cdef object views                   # memoryviews, which keep both where they are
+
+    def __cinit__(self):
+        self.until = self.until_wall = NEVER
+        self.generation = self.own = NULL
+
+    @property
+    def now(self):
+        """What `extend` wants: the times at which a check was begun."""
+        return clock_coarse(), clock_wall()
+
+    def extend(self, now, double seconds, /):
+        """Trust until so many seconds after `now`, unless it is trusted for longer."""
+        cdef int64_t mono = now[0], wall = now[1], ns = <int64_t>(seconds * 1e9)
+        self.until = mono + ns
+        self.until_wall = wall + ns
+
+    def forever(self):
+        """There is nothing to hear."""
+        self.until = self.until_wall = NEVER
+
+    def end(self):
+        """No more, until `extend`."""
+        self.until = self.until_wall = 0
+
+    def follow(self, shared, own, /):
+        """Trust moreover only while the first unsigned 64-bit number of the one, less that of the other, is
+        what `agree` was given. Both are memoryviews of such numbers. None: no more."""
+        cdef const uint64_t[::1] whole, part
+        if shared is None:
+            self.generation = self.own = NULL
+            self.views = None
+            return
+        whole = shared
+        part = own
+        self.own = &part[0]
+        self.generation = &whole[0]
+        old, self.views = self.views, (shared, own)
+        self.until = self.until_wall = 0
+
+    def agree(self, uint64_t generation, /):
+        """What the first number was when this process had heard of everything before it."""
+        self.known = generation
+
+    @property
+    def left(self):
+        """Seconds; 0 where there is none, inf where it does not end."""
+        cdef int64_t left = min(self.until - clock_coarse(), self.until_wall - clock_wall())
+        if not agrees(self):
+            return 0.0
+        return INFINITY if self.until == NEVER else max(0.0, seconds(left))
+
+    def __bool__(self):
+        return trusted(self)
+
+
+cdef inline bint agrees(Trust self) noexcept:
+    return self.generation == NULL or likely(self.generation[0] - self.own[0] == self.known)
+
+
+cdef inline bint trusted(Trust self) noexcept:
+    if likely(self.until == NEVER):
+        return agrees(self)
+    return likely(clock_coarse() < self.until) and likely(clock_wall() < self.until_wall) and agrees(self)
