@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fastcache.writing.errors import Refused as Refused
     from fastcache.writing.errors import WritingError as WritingError
     from fastcache.writing.ops import Op as Op
+    from fastcache.writing.postgres import PostgresLoader as PostgresLoader
+    from fastcache.writing.postgres import PostgresWriter as PostgresWriter
     from fastcache.writing.sqlite import SQLiteLoader as SQLiteLoader
     from fastcache.writing.sqlite import SQLiteWriter as SQLiteWriter
     from fastcache.writing.stats import DeadLetter as DeadLetter
@@ -29,6 +31,8 @@ __all__ = [
     "DeadLetter",
     "JournalError",
     "Op",
+    "PostgresLoader",
+    "PostgresWriter",
     "QueueFull",
     "Refused",
     "SQLiteLoader",
@@ -45,6 +49,8 @@ _LATER = {
     "DeadLetter": "stats",
     "JournalError": "errors",
     "Op": "ops",
+    "PostgresLoader": "postgres",
+    "PostgresWriter": "postgres",
     "QueueFull": "errors",
     "Refused": "errors",
     "SQLiteLoader": "sqlite",

@@ -19,10 +19,22 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_dump = json.JSONEncoder(separators=(", ", ": "), allow_nan=False, check_circular=True).encode
 _text = json.encoder.encode_basestring_ascii
 _load = json.loads
 _MAX_DEPTH = 100
+
+
+def _make_dump() -> Callable[[Any], str]:
+    encoder = json.JSONEncoder(allow_nan=False, check_circular=False)  # depth is checked here
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    # The same encoder, made once and not for each value, which costs more than encoding a small one.
+    quick = make(None, encoder.default, _text, None, ": ", ", ", False, False, False)
+    return lambda value: "".join(quick(value, 0))
+
+
+_dump = _make_dump()
 
 
 class Codec(Protocol):

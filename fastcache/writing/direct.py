@@ -47,7 +47,7 @@ def write_directly(drainer: Drainer, items: Sequence[Item]) -> bool:
         for _ in range(8):
             rows, new = _collect(drainer, items)
             batch = Batch(
-                normal_form([*rows, *new], queue.value_of),
+                normal_form([*rows, *new], drainer.value_of),
                 queue.own.id if rows else "",
                 folded=tuple(row[SEQUENCE] for row in rows),
             )

@@ -12,17 +12,18 @@ what they had; the rows leave the overlay; they leave the journal.
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastcache.writing import dead, folder
 from fastcache.writing.errors import JournalError, Overtaken
 from fastcache.writing.journal import CHECKPOINT_AT, WAIT_AT, DeadRecord, Journal
 from fastcache.writing.ops import Applied, Batch, seconds_of
-from fastcache.writing.pending import KEY, SEQUENCE, VERSION, Row, Stream, normal_form
+from fastcache.writing.pending import KEY, SEQUENCE, VALUE, VERSION, Row, Stream, normal_form
 from fastcache.writing.stats import Counts, DeadLetter
 from fastcache.writing.writers import Writer, transient
 
@@ -64,6 +65,11 @@ class Drainer:
         self.adopt_within = adopt_within
         self.on_applied = on_applied
         self.on_dead_letter = on_dead_letter
+        takes_data = queue.codec is not None and getattr(writer, "codec", None) is queue.codec
+        #: The value of a row as the writer is to see it.
+        self.value_of: Callable[[Row], Any] = queue.value_of
+        if takes_data and getattr(writer, "takes_data", False):
+            self.value_of = operator.itemgetter(VALUE)
         self._forget()
 
     def _forget(self) -> None:
@@ -177,7 +183,7 @@ class Drainer:
     def _batch(self, stream: Stream, rows: Sequence[Row], chunk: Sequence[Row]) -> Batch:
         known = frozenset(stream.gone) if stream.gone else frozenset[int]()
         return Batch(
-            normal_form(rows, self.queue.value_of),
+            normal_form(rows, self.value_of),
             stream.id,
             chunk[0][SEQUENCE],
             chunk[-1][SEQUENCE],

@@ -100,6 +100,7 @@ class Journal:
         self._lock = lock
         self._connection = connection
         self._cursor = connection.cursor()
+        self._execute = self._cursor.execute
 
     # ---- opening and closing -----------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Journal:
     def append(self, record: tuple[int, str, bytes, str | None, int, int]) -> None:
         """Keep one operation. It is durable on return. JournalError: it is not kept."""
         try:
-            self._cursor.execute(_INSERT, record)
+            self._execute(_INSERT, record)
         except sqlite3.Error as error:
             raise self._failed(error) from error
 

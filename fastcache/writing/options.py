@@ -26,3 +26,11 @@ def seconds_at_least(name: str, value: object, *, above: bool = False) -> None:
         raise TypeError(f"{name} must be a number of seconds, not {type(value).__name__}")
     if not (value > 0 if above else value >= 0):
         raise ValueError(f"{name} must be {'above' if above else 'at least'} 0, not {value}")
+
+
+def check_int(name: str, value: object) -> None:
+    """TypeError unless an int; ValueError if it is an initial value of more than 64 bits."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
+    if name == "initial" and not -(2**63) <= value < 2**63:
+        raise ValueError(f"initial must fit into 64 bits, not {value}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from fastcache.writing.ops import INCR, PUT, Op, check_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
     from fastcache.writing.journal import Journal
 
@@ -112,17 +112,21 @@ class Overlay(dict["Hashable", Entry]):
         rows = [row] if entry is None else sorted([*entry.rows, row], key=lambda r: r[VERSION])
         self._replace(row[KEY], rows)
 
-    def remove(self, rows: Iterable[Row]) -> None:
+    def remove(self, rows: Sequence[Row]) -> None:
         """These are not pending any more. O(rows + rows of their keys)."""
         done: dict[Hashable, set[int]] = {}
         for row in rows:
-            done.setdefault(row[KEY], set()).add(id(row))
+            entry = self.get(row[KEY])
+            if entry is None:
+                continue
+            if len(entry.rows) == 1:  # usually
+                if entry.rows[0] is row:
+                    del self[row[KEY]]
+            else:
+                done.setdefault(row[KEY], set()).add(id(row))
         for key, numbers in done.items():
-            entry = self.get(key)
-            if entry is not None:
-                left = [row for row in entry.rows if id(row) not in numbers]
-                if len(left) != len(entry.rows):
-                    self._replace(key, left)
+            left = [row for row in self[key].rows if id(row) not in numbers]
+            self._replace(key, left)
 
     def _replace(self, key: Hashable, rows: list[Row]) -> None:
         if not rows:

@@ -26,6 +26,7 @@ from fastcache._keys import encode as encode_key
 from fastcache.writing.errors import Closed, JournalError
 from fastcache.writing.journal import Journal, Record
 from fastcache.writing.ops import DELETE, INCR, PUT, Clock, Op
+from fastcache.writing.options import check_int
 from fastcache.writing.pending import (
     DATA,
     INITIAL,
@@ -36,6 +37,7 @@ from fastcache.writing.pending import (
     SIZE,
     VALUE,
     VERSION,
+    Entry,
     Overlay,
     Row,
     Stream,
@@ -128,7 +130,7 @@ class Queue:
 
     def item(self, kind: str, key: Hashable, value: Any, initial: int = 0) -> Item:
         """An operation made ready: encoded, and checked. TypeError, ValueError: it can never be written."""
-        if kind == INCR:
+        if kind is not PUT and kind == INCR:
             check_int("delta", value)
             check_int("initial", initial)
             entry = self.overlay.get(key)
@@ -234,48 +236,84 @@ class Queue:
         """Whether so much more may wait. What is larger than the bound by itself never may."""
         return self.count + rows <= self.max_pending and self.bytes + size <= self.max_bytes
 
-    def _commit(self, items: Sequence[Item]) -> bool:
+    def _admit(self, items: Sequence[Item]) -> bool:
+        """Whether these may be accepted now; the journal is open then."""
         if self.closed:
             raise Closed("this write-behind is closed")
         if len(items) == 1:
             if self.count >= self.max_pending or self.bytes + items[0][6] > self.max_bytes:
                 return False
-        elif not items:
-            return True
-        elif not self._room(len(items), sum(item[6] for item in items)):
+        elif not self.room(items):
             return False
         if self._suspect:
             self._reconcile()
+        if self.journaled and self.own.journal is None:
+            self._open()
+        return True
+
+    def _commit(self, items: Sequence[Item]) -> bool:
+        if not self._admit(items):
+            return False
         stream = self.own
-        if self.journaled and stream.journal is None:
-            stream = self._open()
+        if len(items) != 1:
+            if items:
+                self._commit_many(stream, items)
+            return True
+        # The usual case: what `_commit_many` does, for one.
+        kind, key, value, data, initial, name, size = items[0]
+        sequence = stream.sequence + 1
+        version = self.clock.tick()
+        self._suspect = True
+        if self.journaled:
+            try:
+                stream.journal.append((sequence, kind, name, data, initial, version))  # type: ignore[union-attr]
+            except JournalError:
+                self._suspect = False  # it was rolled back
+                raise
+        row = (sequence, kind, key, value, data, initial, version, size, stream)
+        stream.rows.append(row)
+        overlay = self.overlay
+        entry = overlay.get(key)
+        if entry is None:
+            overlay[key] = Entry(row)
+            if len(overlay) >= self.wake_at:
+                self.wake_at = sys.maxsize
+                self.due.notify_all()
+        else:
+            entry.add(row)
+        stream.sequence = sequence
+        if not self.count:
+            self.since = time.monotonic()
+            self.due.notify_all()
+        self.count += 1
+        self.bytes += size
+        self.accepted += 1
+        self._suspect = False
+        return True
+
+    def _commit_many(self, stream: Stream, items: Sequence[Item]) -> None:
         sequence = stream.sequence
-        tick = self.clock.tick
         rows: list[Row] = []
         for kind, key, value, data, initial, _, size in items:
             sequence += 1
-            rows.append((sequence, kind, key, value, data, initial, tick(), size, stream))
+            version = self.clock.tick()
+            rows.append((sequence, kind, key, value, data, initial, version, size, stream))
         self._suspect = True
-        journal = stream.journal
-        if journal is not None and self.journaled:
+        if self.journaled:
+            assert stream.journal is not None
             try:
-                if len(rows) == 1:
-                    row = rows[0]
-                    journal.append((sequence, row[1], items[0][5], row[4], row[5], row[6]))
-                else:
-                    journal.append_many(
-                        [
-                            (row[0], row[1], item[5], row[4], row[5], row[6])
-                            for row, item in zip(rows, items, strict=True)
-                        ]
-                    )
+                stream.journal.append_many(
+                    [
+                        (row[0], row[1], item[5], row[4], row[5], row[6])
+                        for row, item in zip(rows, items, strict=True)
+                    ]
+                )
             except JournalError:
-                self._suspect = False  # it was rolled back
+                self._suspect = False
                 raise
         self._add(stream, rows)
         self._suspect = False
         self.accepted += len(rows)
-        return True
 
     def _add(self, stream: Stream, rows: Sequence[Row]) -> None:
         """The last step of accepting: memory."""
@@ -295,11 +333,10 @@ class Queue:
             self.wake_at = sys.maxsize
             self.due.notify_all()
 
-    def _open(self) -> Stream:
+    def _open(self) -> None:
         assert self.folder is not None
         journal = Journal.create(self.folder, self.writer, self.durability)
         self.own = Stream(journal.id, journal)
-        return self.own
 
     def _reconcile(self) -> None:
         """Make memory whole after an interrupted write, and take over what it left in the journal."""
@@ -463,11 +500,3 @@ class Queue:
                 stream.journal = Journal.create(self.folder, self.writer, "process")
             stream.journal.append_many([self.record_of(row) for row in rows])
             return 0
-
-
-def check_int(name: str, value: object) -> None:
-    """TypeError unless an int; ValueError if it is an initial value of more than 64 bits."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if name == "initial" and not -(2**63) <= value < 2**63:
-        raise ValueError(f"initial must fit into 64 bits, not {value}")

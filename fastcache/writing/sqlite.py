@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcache._types import MISSING
 from fastcache.writing.errors import Refused
-from fastcache.writing.ops import Applied, Batch, Op
+from fastcache.writing.ops import INCR, Applied, Batch, Op
 from fastcache.writing.sqlbase import (
     KEEP,
     Layout,
@@ -105,6 +105,8 @@ class SQLiteWriter:
     that cannot be written; sqlite3.Error: all else.
     """
 
+    takes_data = True
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -137,7 +139,8 @@ class SQLiteWriter:
         """TypeError or ValueError: such an operation can never be written."""
         if type(key) is not str:
             _check_key(key)
-        self._layout.check(kind, key)
+        if kind == INCR:
+            self._layout.check(kind, key)
         if self._affinity:
             _check_affinity(key, self._affinity)
 

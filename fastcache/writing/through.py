@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastcache.writing.errors import WritingError
 from fastcache.writing.ops import DELETE, INCR, PUT, Applied, Batch, Clock, Op, coalesce
-from fastcache.writing.queue import check_int
+from fastcache.writing.options import check_int
 from fastcache.writing.writers import as_writer, checker, name_of
 
 if TYPE_CHECKING:

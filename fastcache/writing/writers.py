@@ -16,6 +16,8 @@ Optional, for any writer:
 
     codec               how its values become text (`encode`, `decode`); the same text is given to `apply`
                         as op.data, and kept in journals
+    takes_data          True: it uses op.data alone where there is any, and op.value may be the object that was
+                        written, changed since; otherwise op.value is as it was then
     check(kind, key)    raises TypeError or ValueError for what can never be written; called in `put`, so that the
                         caller is told, and not only the dead letters
     transient(error)    True: try again; False: the operations are at fault; None: no idea (also the meaning

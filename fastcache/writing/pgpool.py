@@ -1,0 +1,135 @@
+"""Connections to PostgreSQL: as many as there are callers at once, kept for the next.
+
+Without threads of its own, so that it works while the interpreter exits, and says at once why there is no
+connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+try:
+    import psycopg
+except ImportError as error:
+    raise ImportError(
+        "writing to PostgreSQL needs psycopg: pip install 'fastcache-engine[postgres]'"
+    ) from error
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg import Connection
+
+__all__ = ["Pool", "psycopg"]
+
+#: Idle connections that are kept.
+_KEPT = 8
+
+
+class Pool:
+    """Connections by one conninfo, in autocommit mode. where: host, port and database, no password.
+
+    conninfo may be a psycopg_pool.ConnectionPool, whose connections are then used.
+    """
+
+    def __init__(self, conninfo: Any, connect_timeout: float, statement_timeout: float) -> None:
+        self._foreign = None
+        if not isinstance(conninfo, str):
+            if not callable(getattr(conninfo, "connection", None)):
+                raise TypeError(
+                    f"conninfo must be a connection string or a pool, not {type(conninfo).__name__}"
+                )
+            self._foreign = conninfo
+            conninfo = conninfo.conninfo
+        try:
+            facts = conninfo_to_dict(conninfo)
+        except psycopg.ProgrammingError:
+            # The message would quote what may be a password.
+            raise ValueError("conninfo is not a valid URL or connection string") from None
+        host = facts.get("host") or facts.get("hostaddr") or os.environ.get("PGHOST") or "local"
+        port = facts.get("port") or os.environ.get("PGPORT") or "5432"
+        name = facts.get("dbname") or os.environ.get("PGDATABASE") or facts.get("user") or ""
+        self.where = f"{host}:{port}/{name}"
+        # A network that swallows packets is noticed, and not only after hours.
+        waits: dict[str, Any] = {
+            "connect_timeout": max(2, round(connect_timeout)),
+            "keepalives_idle": 5,
+            "keepalives_interval": 2,
+            "keepalives_count": 3,
+            "tcp_user_timeout": int(statement_timeout * 1000),
+            "application_name": "fastcache",
+        }
+        self._conninfo = make_conninfo(
+            conninfo, **{name: value for name, value in waits.items() if name not in facts}
+        )
+        self._statement_timeout = f"{int(statement_timeout * 1000)}ms"
+        self._idle: deque[Connection[Any]] = deque()
+        _all.add(self)
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Connection[Any]]:
+        """A connection for this caller alone. psycopg.OperationalError: none can be made."""
+        if self._foreign is not None:
+            with self._foreign.connection() as connection:
+                yield connection
+            return
+        connection = self._take()
+        try:
+            yield connection
+        except BaseException:
+            # Whatever state it is in, nobody has to find out.
+            if connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                connection.close()
+            raise
+        finally:
+            if not connection.closed:
+                if len(self._idle) < _KEPT:
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+
+    def _take(self) -> Connection[Any]:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                break
+            if not connection.closed:
+                return connection
+        # No prepared statements, which poolers in between would lose.
+        connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+        connection.execute(
+            "SELECT set_config('statement_timeout', %s, false)", (self._statement_timeout,)
+        )
+        return connection
+
+    def close(self) -> None:
+        """Close those that are idle."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def after_fork(self) -> None:
+        """In the child: forget the parent's connections, without closing them."""
+        from fastcache.writing.journal import keep_for_ever
+
+        for connection in self._idle:
+            keep_for_ever(connection)
+        self._idle = deque()
+
+
+_all: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for pool in list(_all):
+        pool.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
