@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import WANTING
 
 import fastcache
 from fastcache import _core
-from servers import WANTING
 
 SOAK = os.environ.get("FASTCACHE_SOAK", "") not in ("", "0")
 SANITIZE = os.environ.get("FASTCACHE_SANITIZE", "")

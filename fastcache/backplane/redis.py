@@ -13,11 +13,12 @@ from fastcache.stores.protocol import BUCKETS, Backplane, Listener, Message, Sto
 from fastcache.stores.redis import RedisStore
 from fastcache.stores.redis.errors import Refusal
 from fastcache.stores.redis.names import homes, message_of, name_in, tracked
-from fastcache.stores.redis.wire import Wire, pack
+from fastcache.stores.redis.way import pack
+from fastcache.stores.redis.wire import Wire
 
 if TYPE_CHECKING:
     from fastcache.stores.redis.names import Home
-    from fastcache.stores.redis.wire import Way
+    from fastcache.stores.redis.way import Way
 
 
 class RedisBackplane(Backplane):

@@ -265,6 +265,12 @@ def own_redis() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="session")
+def flushed_redis() -> Iterator[RedisServer]:
+    """Shared by tests that flush it, and so rely on nothing that it holds."""
+    yield from kept(RedisServer())
+
+
+@pytest.fixture(scope="session")
 def redis_password() -> Iterator[RedisServer]:
     yield from kept(RedisServer(password="correct horse/battery@staple"))
 

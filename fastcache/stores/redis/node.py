@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 import weakref
@@ -10,11 +11,13 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from fastcache.stores.redis.async_wire import AsyncWire, open_wire
 from fastcache.stores.redis.errors import WireError
-from fastcache.stores.redis.wire import AsyncWire, Wire, open_wire
+from fastcache.stores.redis.wire import Wire
 
 if TYPE_CHECKING:
-    from fastcache.stores.redis.wire import Way
+    from fastcache.stores.redis.topology import Finder
+    from fastcache.stores.redis.way import Way
 
 #: Seconds of rest after which a connection is looked at before it is used again.
 REST: Final = 1.0
@@ -74,23 +77,30 @@ class _Loop:
                 return
 
     def close(self) -> None:
+        """On the loop: close what no task uses."""
+        self.made -= len(self.idle)
         for wire in self.idle:
             wire.close()
-        self.made -= len(self.idle)
         self.idle.clear()
+        self.wake()
 
 
 class Node:
     """A server. Safe from several threads and event loops at once.
 
     most: connections that the threads together, and each event loop, may have.
+    finder: where the server's address has to be asked for.
     """
 
-    def __init__(self, way: Way, most: int) -> None:
+    def __init__(self, way: Way, most: int, finder: Finder | None = None) -> None:
         self.way = way
         self.clock = Clock()
         self.most = most
+        #: For those who keep away from a server that does not answer: until when.
+        self.down = 0.0
+        self._finder = finder
         self._begin()
+        self._closed = False
 
     def _begin(self) -> None:
         self._idle: list[Wire] = []
@@ -98,62 +108,70 @@ class Node:
         self._waiting = 0
         self._changed = threading.Condition()
         self._loops: dict[int, _Loop] = {}
-        self._era = 0  # advanced when connections made so far are not to be used again
-        self._closed = False
 
-    def after_fork(self) -> list[Any]:
-        """In a child: forget the parent's connections. Returns what must not be touched, nor dropped: what belongs
-        to the parent's event loops."""
-        kept: list[Any] = list(self._loops.values())
-        idle, closed = self._idle, self._closed
+    def after_fork(self) -> None:
+        """In a child: forget the parent's connections, which closes our descriptors of them alone."""
+        idle, loops = self._idle, self._loops
         self._begin()
-        self._closed = closed
         for wire in idle:
-            wire.close()  # our descriptor of it alone
-        return kept
+            wire.close()
+        for own in loops.values():
+            for resting in own.idle:
+                resting.forget()
 
     # ---- threads -----------------------------------------------------------------------------------
 
     def one(self, data: bytes) -> Any:
-        try:
-            wire = self._idle.pop()
-        except IndexError:
-            wire = self._take()
-        else:
-            if monotonic() - wire.used > REST and wire.stale():
-                wire = self._replace(wire)
+        """The reply to one command."""
+        wire = self.take()
         try:
             reply = wire.one(data)
-        except BaseException:
-            self._drop()
+        except BaseException as error:
+            self.lost(error)
             raise
-        wire.used = monotonic()
-        self._idle.append(wire)
-        if self._waiting or self._closed:
-            self._given_back()
+        self.give(wire)
         return reply
 
     def many(self, data: bytes, count: int) -> list[Any]:
+        """The replies to several."""
+        wire = self.take()
+        try:
+            replies = wire.finish(wire.begin(data), count)
+        except BaseException as error:
+            self.lost(error)
+            raise
+        self.give(wire)
+        return replies
+
+    def take(self) -> Wire:
+        """A connection: to be given back, or reported as lost."""
         try:
             wire = self._idle.pop()
         except IndexError:
-            wire = self._take()
-        else:
-            if monotonic() - wire.used > REST and wire.stale():
-                wire = self._replace(wire)
-        try:
-            replies = wire.many(data, count)
-        except BaseException:
-            self._drop()
-            raise
+            return self._new()
+        if monotonic() - wire.used > REST and wire.stale():
+            # The server closed it while it rested, and the others as well. Nothing has been sent.
+            wire.close()
+            self._lost()
+            self._drop_idle()
+            return self._new()
+        return wire
+
+    def give(self, wire: Wire) -> None:
         wire.used = monotonic()
         self._idle.append(wire)
-        if self._waiting or self._closed:
-            self._given_back()
-        return replies
+        if self._waiting or self._closed or wire.way is not self.way:
+            self._given_back(wire)
 
-    def _take(self) -> Wire:
-        """A connection, new or given back by another thread within the time of a trip."""
+    def lost(self, error: BaseException) -> None:
+        """A connection that was taken is closed, because of this."""
+        self._lost()
+        if isinstance(error, WireError) and error.kind == "closed":
+            self._drop_idle()
+        self.lost_primary(error)
+
+    def _new(self) -> Wire:
+        """A new connection, or one that another thread gives back within the time of a trip."""
         end = monotonic() + self.way.trip
         with self._changed:
             while True:
@@ -164,31 +182,25 @@ class Node:
                 if self._made < self.most:
                     self._made += 1
                     break
+                left = end - monotonic()
+                if left <= 0:
+                    raise self._too_many()
                 self._waiting += 1
                 try:
-                    # `one` gives back without the lock: whoever looked just before it is not woken.
-                    self._changed.wait(min(0.05, max(0.0, end - monotonic())))
+                    # `give` takes no lock: who looked just before it is not woken.
+                    self._changed.wait(min(0.05, left))
                 finally:
                     self._waiting -= 1
-                if monotonic() >= end and not self._idle:
-                    raise self._too_many()
         try:
+            if self._finder is not None and not self.way.address.host:
+                self._found(self._finder.run())
             return Wire(self.way)
-        except BaseException:
-            self._drop()
+        except BaseException as error:
+            self._lost()
+            self.lost_primary(error)
             raise
 
-    def _replace(self, wire: Wire) -> Wire:
-        """A new connection instead of one that the server closed; nothing has been sent on that one."""
-        wire.close()
-        self._drop_idle()  # the others are as old
-        try:
-            return Wire(self.way)
-        except BaseException:
-            self._drop()
-            raise
-
-    def _drop(self) -> None:
+    def _lost(self) -> None:
         with self._changed:
             self._made -= 1
             self._changed.notify()
@@ -200,13 +212,26 @@ class Node:
             except IndexError:
                 return
             wire.close()
-            self._drop()
+            self._lost()
 
-    def _given_back(self) -> None:
-        if self._closed:
+    def _given_back(self, wire: Wire) -> None:
+        if self._closed or wire.way is not self.way:
             self._drop_idle()
         with self._changed:
             self._changed.notify()
+
+    def _found(self, way: Way) -> None:
+        if (
+            way.address != self.way.address
+        ):  # else another was quicker, and its connections are good
+            self.way = way
+
+    def lost_primary(self, error: BaseException) -> None:
+        """A server that is not where it was, or not what it was, is asked for anew."""
+        if self._finder is not None and isinstance(error, WireError):
+            self.way = self._finder.unknown()
+            self.clock = Clock()
+            self.rest()
 
     # ---- tasks ---------------------------------------------------------------------------------------
 
@@ -218,16 +243,18 @@ class Node:
         own = self._loops.get(id(loop))
         if own is None or own.ref() is not loop:
             own = self._new_loop(loop)
-        wire = own.idle.pop() if own.idle else await self._atake(own, loop)
-        if wire.stale():
-            # Its loss was seen while it rested: nothing has been sent.
+        wire = own.idle.pop() if own.idle else await self._anew(own, loop)
+        if wire.lost() or wire.way is not self.way:
+            # Lost while it rested: nothing has been sent.
+            wire.close()
             own.made -= 1
-            wire = await self._atake(own, loop)
+            wire = await self._anew(own, loop)
         try:
             replies = await wire.many(data, count)
-        except BaseException:
+        except BaseException as error:
             own.made -= 1
             own.wake()
+            self.lost_primary(error)
             raise
         if self._closed:
             wire.close()
@@ -246,15 +273,16 @@ class Node:
             own = self._loops[id(loop)] = _Loop(loop)
         return own
 
-    async def _atake(self, own: _Loop, loop: asyncio.AbstractEventLoop) -> AsyncWire:
+    async def _anew(self, own: _Loop, loop: asyncio.AbstractEventLoop) -> AsyncWire:
         end = loop.time() + self.way.trip
         while True:
             if self._closed:
                 raise self._is_closed()
             while own.idle:
                 wire = own.idle.pop()
-                if not wire.stale():
+                if not wire.lost() and wire.way is self.way:
                     return wire
+                wire.close()
                 own.made -= 1
             if own.made < self.most:
                 own.made += 1
@@ -271,10 +299,13 @@ class Node:
                     own.wake()  # the turn was ours: hand it on
                 raise
         try:
+            if self._finder is not None and not self.way.address.host:
+                self._found(await self._finder.arun())
             return await open_wire(self.way)
-        except BaseException:
+        except BaseException as error:
             own.made -= 1
             own.wake()
+            self.lost_primary(error)
             raise
 
     # ---- the end -------------------------------------------------------------------------------------
@@ -287,24 +318,22 @@ class Node:
         return WireError(self.way.where, "closed", "the store is closed", sent=False)
 
     def close(self) -> None:
-        """Close what no request uses; those that run close theirs. Connections of other event loops are closed by
-        their loops."""
+        """Close what no request uses, and soon what belongs to event loops. Those that run close theirs."""
         self._closed = True
+        self.rest()
+
+    def rest(self) -> None:
+        """Close the connections that no request uses."""
         self._drop_idle()
-        with self._changed:
-            self._changed.notify_all()
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
         for own in list(self._loops.values()):
             loop = own.ref()
-            if loop is None or loop.is_closed():
-                continue
-            try:
-                running = asyncio.get_running_loop()
-            except RuntimeError:
-                running = None
-            if running is loop:
+            if loop is running:
                 own.close()
-            else:
-                try:
+            elif loop is not None and not loop.is_closed():
+                # closed in between, it has no connections any more
+                with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(own.close)
-                except RuntimeError:  # closed meanwhile
-                    continue

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final, NamedTuple
 
-from fastcache.stores.redis.wire import pack
+from fastcache.stores.redis.way import pack
 
 
 class Script(NamedTuple):
@@ -45,15 +45,18 @@ local function tell(counter, fresh, body)
 end
 """
 
-# Store a value for ttl milliseconds ('0': for ever).
+# Store a value for ttl milliseconds ('0': for ever); a plain decimal number as it is, to be counted on.
 _STORE = """
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local function store(key, ttl, data)
+  if #data > 20 or not string.find(data, '^%-?%d+$') then
+    data = struct.pack('>I8', ttl == '0' and 0 or now + ttl) .. data
+  end
   if ttl == '0' then
-    redis.call('SET', key, struct.pack('>I8', 0) .. data)
+    redis.call('SET', key, data)
   else
-    redis.call('SET', key, struct.pack('>I8', now + ttl) .. data, 'PX', ttl)
+    redis.call('SET', key, data, 'PX', ttl)
   end
 end
 """

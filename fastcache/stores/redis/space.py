@@ -22,7 +22,7 @@ from fastcache.stores.redis import scripts
 from fastcache.stores.redis.errors import Refusal
 from fastcache.stores.redis.names import body_of, counter_of, homes, tag_key
 from fastcache.stores.redis.node import now
-from fastcache.stores.redis.wire import pack
+from fastcache.stores.redis.way import pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,6 +43,14 @@ _INT64 = 1 << 63
 
 class Timed(list[tuple[int, bytes, bool]]):
     """Commands, and the servers they go to are asked for the time as well."""
+
+
+class Primaries(list[int]):
+    """Slots of a cluster: which servers have them?"""
+
+
+class Watch:
+    """How far are the replicas?"""
 
 
 def _ms(ttl: float | None) -> int:
@@ -83,6 +91,12 @@ class RedisSpace(Space):
     def note_invalidated(self, bucket: int) -> None:
         """Something of this bucket was invalidated just now: its primary answers for `replica_lag` seconds."""
         self._fresh[bucket] = now() + self._store.replica_lag
+
+    def _note(self, targets: Sequence[Target]) -> None:
+        """Before a change is sent, and once more when it has been made: the server does it in between."""
+        if self._store.replicas:
+            for target in targets:
+                self.note_invalidated(self._home(target.name).number)
 
     # ---- values ------------------------------------------------------------------------------------
 
@@ -234,13 +248,15 @@ class RedisSpace(Space):
             arguments: list[bytes | int] = [fresh]
             for index in group:
                 fill, target = fills[index], targets[index]
-                home, triple = self._triple(target.name)
-                keys += triple
+                keys += self._triple(target.name)[1]
                 body = body_of(self.origin, target.key)
                 arguments += (fill.token, _ms(fill.ttl), fill.data, body)
-                self.note_invalidated(home.number)
             calls.append((self._home(targets[group[0]].name).slot, keys, arguments, group))
-        return (yield from self._flags(scripts.PUT, calls, len(fills)))
+        self._note(targets)
+        try:
+            return (yield from self._flags(scripts.PUT, calls, len(fills)))
+        finally:
+            self._note(targets)
 
     def invalidate(self, targets: Sequence[Target]) -> Steps[None]:
         yield from self._tell(scripts.INVALIDATE, targets, [])
@@ -253,16 +269,18 @@ class RedisSpace(Space):
     ) -> Steps[None]:
         calls = []
         fresh = _fresh()
+        self._note(targets)
         for group in self._groups([target.name for target in targets]):
             keys: list[bytes] = []
             arguments: list[bytes | int] = [fresh, *extra]
             for index in group:
-                home, triple = self._triple(targets[index].name)
-                keys += triple
+                keys += self._triple(targets[index].name)[1]
                 arguments.append(body_of(self.origin, targets[index].key))
-                self.note_invalidated(home.number)
             calls.append((self._home(targets[group[0]].name).slot, keys, arguments))
-        yield from self._call(script, calls)
+        try:
+            yield from self._call(script, calls)
+        finally:
+            self._note(targets)
 
     def incr(self, target: Target, delta: int, initial: int, ttl: float | None) -> Steps[int]:
         start = initial + delta
@@ -271,8 +289,8 @@ class RedisSpace(Space):
                 raise OverflowError(f"{number} does not fit into 64 bits")
         home, keys = self._triple(target.name)
         body = body_of(self.origin, target.key)
-        self.note_invalidated(home.number)
         arguments: list[bytes | int] = [_fresh(), delta, start, _ms(ttl), body]
+        self._note([target])
         try:
             (answer,) = yield from self._call(scripts.INCR, [(home.slot, keys, arguments)])
         except StoreError as error:
@@ -281,6 +299,8 @@ class RedisSpace(Space):
             if "not an integer" in error.text or "WRONGTYPE" in error.text:
                 raise TypeError("what is stored there is not a counter") from None
             raise
+        finally:
+            self._note([target])
         return self._int(answer)
 
     def touch(self, target: Target, stamp: bytes, ttl: float | None) -> Steps[bool]:
@@ -289,7 +309,11 @@ class RedisSpace(Space):
             _fresh(), stamp, _ms(ttl), body_of(self.origin, target.key),
         ]  # fmt: skip
         call = (home.slot, [key, counter], arguments)
-        (answer,) = yield from self._call(scripts.TOUCH, [call])
+        self._note([target])
+        try:
+            (answer,) = yield from self._call(scripts.TOUCH, [call])
+        finally:
+            self._note([target])
         return self._int(answer) == 1
 
     # ---- coherence -----------------------------------------------------------------------------------
@@ -298,6 +322,8 @@ class RedisSpace(Space):
         places = self._homes
         if self._clustered:
             texts = yield Timed([(h.slot, pack("GET", h.counter), False) for h in places])
+            if self._store.replicas:
+                yield Watch()
         else:
             command = pack("MGET", *(home.counter for home in places))
             (texts,) = yield Timed([(places[0].slot, command, False)])

@@ -7,28 +7,30 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final
 
 from fastcache.stores.protocol import Backplane, Store, StoreError
-from fastcache.stores.redis.address import parse
-from fastcache.stores.redis.errors import Refusal
+from fastcache.stores.redis.address import Login, parse
+from fastcache.stores.redis.cluster import Cluster
+from fastcache.stores.redis.errors import Refusal, WireError
 from fastcache.stores.redis.node import Node, now
-from fastcache.stores.redis.space import RedisSpace, Timed
-from fastcache.stores.redis.wire import Way, pack
+from fastcache.stores.redis.space import Primaries, RedisSpace, Timed, Watch
+from fastcache.stores.redis.topology import Finder, adrive, drive
+from fastcache.stores.redis.way import Way, pack
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Sequence
 
     from fastcache.stores.protocol import Steps
+    from fastcache.stores.redis.cluster import Command
     from fastcache.stores.redis.node import Clock
+    from fastcache.stores.redis.topology import Exchanges
 
 _TIME: Final = pack("TIME")
 _stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
-#: What a forked child inherited of its parent's event loops: touched by nobody, not even by the collector.
-_inherited: list[Any] = []
 
 
 def _after_fork() -> None:
     for store in list(_stores):
-        _inherited.extend(store._after_fork())
+        store._after_fork()
 
 
 if hasattr(os, "register_at_fork"):
@@ -42,8 +44,12 @@ class RedisStore(Store):
     `redis+sentinel://host:port,host:port/service[/db]`, `redis+cluster://host:port,host:port`.
     timeout: seconds that a request may take, its answer read; connect_timeout: seconds more if it needs a new
     connection. max_connections: to each server, of all threads together and of each event loop.
+    replicas: in a cluster, replicas may answer reads while they are known to lag by less than replica_lag
+    seconds; for as long after an invalidation the primary alone answers for its bucket. That takes a call
+    of `counters` every second, as tiers make them.
     password, username, credentials: instead of those in the URL; credentials is called for each
-    connection and returns (user or None, password). ssl_context: instead of the ssl_… options.
+    connection and returns (user or None, password). sentinel_…: to the sentinels.
+    ssl_context: instead of the ssl_… options.
 
     ValueError, TypeError: the URL or an option is wrong. Makes no connection before the first request.
     """
@@ -54,15 +60,23 @@ class RedisStore(Store):
         *,
         timeout: float = 0.5,
         connect_timeout: float = 0.5,
+        replicas: bool = False,
+        replica_lag: float = 5.0,
         max_connections: int = 64,
         username: str | None = None,
         password: str | None = None,
         credentials: Callable[[], tuple[str | None, str]] | None = None,
+        sentinel_username: str | None = None,
+        sentinel_password: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        for name, seconds in (("timeout", timeout), ("connect_timeout", connect_timeout)):
-            if not seconds > 0:
-                raise ValueError(f"{name}={seconds!r} must be above 0 seconds")
+        for name, seconds in (
+            ("timeout", timeout),
+            ("connect_timeout", connect_timeout),
+            ("replica_lag", replica_lag),
+        ):
+            if not 0 < seconds < float("inf"):
+                raise ValueError(f"{name}={seconds!r} must be above 0 seconds, and finite")
         if max_connections < 1:
             raise ValueError(f"max_connections={max_connections!r} must be 1 or more")
         self._target = target = parse(
@@ -72,26 +86,35 @@ class RedisStore(Store):
             credentials=credentials,
             ssl_context=ssl_context,
         )
+        if replicas and target.mode != "cluster":
+            raise ValueError("replicas=True: only with redis+cluster://")
+        if target.mode != "sentinel" and (sentinel_username or sentinel_password is not None):
+            raise ValueError("sentinel_password: only with redis+sentinel://")
         self.where = target.where
         self.trip = timeout
         self.clustered = target.mode == "cluster"
-        self.replicas = False
-        self.replica_lag = 5.0
-        self._most = max_connections
-        self._connect = connect_timeout
-        self._node = Node(
-            Way(
-                target.where,
-                target.addresses[0],
-                target.login,
-                db=target.db,
-                tls=target.tls,
-                trip=timeout,
-                connect=connect_timeout,
-            ),
-            max_connections,
+        self.replicas = replicas
+        self.replica_lag = replica_lag
+        way = Way(
+            target.where,
+            target.addresses[0],
+            target.login,
+            db=target.db,
+            tls=target.tls,
+            trip=timeout,
+            connect=connect_timeout,
+            primary=target.mode == "sentinel",
         )
-        self._closed = False
+        self._cluster: Cluster | None = None
+        self._node: Node | None = None
+        self._sentinel = target.mode == "sentinel"
+        if self.clustered:
+            self._cluster = Cluster(target, way, max_connections, replica_lag if replicas else None)
+        elif self._sentinel:
+            finder = Finder(target, Login(sentinel_username, sentinel_password), way)
+            self._node = Node(finder.unknown(), max_connections, finder)
+        else:
+            self._node = Node(way, max_connections)
         _stores.add(self)
 
     def __repr__(self) -> str:
@@ -102,37 +125,110 @@ class RedisStore(Store):
     def send(self, request: Any) -> Any:
         node = self._node
         if type(request) is tuple:
-            return node.one(request[1])
-        if type(request) is not Timed:
-            return node.many(b"".join([data for _, data, _ in request]), len(request))
-        data = b"".join([_TIME, *(data for _, data, _ in request)])
+            if node is None:
+                return self._send_to_cluster(request)
+            reply = node.one(request[1])
+            if type(reply) is Refusal and self._sentinel:
+                self._look(node, [reply])
+            return reply
+        if node is None:
+            return drive(self._steps(request))
+        data, count = _joined(request)
         asked = now()
-        return self._timed(node, asked, node.many(data, len(request) + 1))
+        return self._finish(node, request, asked, node.many(data, count))
 
     async def asend(self, request: Any) -> Any:
         node = self._node
         if type(request) is tuple:
-            return await node.aone(request[1])
-        if type(request) is not Timed:
-            return await node.amany(b"".join([data for _, data, _ in request]), len(request))
-        data = b"".join([_TIME, *(data for _, data, _ in request)])
+            if node is None:
+                return await self._asend_to_cluster(request)
+            reply = await node.aone(request[1])
+            if type(reply) is Refusal and self._sentinel:
+                self._look(node, [reply])
+            return reply
+        if node is None:
+            return await adrive(self._steps(request))
+        data, count = _joined(request)
         asked = now()
-        return self._timed(node, asked, await node.amany(data, len(request) + 1))
+        return self._finish(node, request, asked, await node.amany(data, count))
 
-    def _timed(self, node: Node, asked: float, answers: list[Any]) -> list[Any]:
-        time = answers.pop(0)
-        if type(time) is list:
-            node.clock.heard(asked, time)
+    def _finish(self, node: Node, request: Any, asked: float, answers: list[Any]) -> list[Any]:
+        if type(request) is Timed:
+            time = answers.pop(0)
+            if type(time) is list:
+                node.clock.heard(asked, time)
+        if self._sentinel:
+            self._look(node, answers)
         return answers
+
+    def _look(self, node: Node, answers: list[Any]) -> None:
+        """Whether the server is no primary any more: then the sentinels are asked anew."""
+        for answer in answers:
+            if type(answer) is Refusal and answer.code == "READONLY":
+                node.lost_primary(WireError(self.where, "readonly", answer.text))
+                return
+
+    def _send_to_cluster(self, request: Command) -> Any:
+        """One command: straight to whoever has it, as a rule."""
+        cluster = self._cluster
+        assert cluster is not None
+        node = cluster.node(request[0], request[2])
+        if node is not None:
+            try:
+                reply = node.one(request[1])
+            except WireError as error:
+                cluster.failed(node, error)
+                if error.sent or not node.way.readonly:
+                    raise
+            else:
+                if type(reply) is not Refusal:
+                    return reply
+                if cluster.redirected(request[0], node, reply) is None:
+                    return reply
+        return drive(cluster.perform([request], False))[0]
+
+    async def _asend_to_cluster(self, request: Command) -> Any:
+        cluster = self._cluster
+        assert cluster is not None
+        node = cluster.node(request[0], request[2])
+        if node is not None:
+            try:
+                reply = await node.aone(request[1])
+            except WireError as error:
+                cluster.failed(node, error)
+                if error.sent or not node.way.readonly:
+                    raise
+            else:
+                if type(reply) is not Refusal:
+                    return reply
+                if cluster.redirected(request[0], node, reply) is None:
+                    return reply
+        return (await adrive(cluster.perform([request], False)))[0]
+
+    def _steps(self, request: Any) -> Exchanges[Any]:
+        cluster = self._cluster
+        assert cluster is not None
+        if type(request) is Watch:
+            return cluster.watch_replicas()
+        if type(request) is Primaries:
+            return cluster.primaries(request)
+        return cluster.perform(request, type(request) is Timed)
 
     def clock(self, slot: int) -> Clock:
         """What is known of the clock of the server that has this slot."""
-        return self._node.clock
+        if self._node is not None:
+            return self._node.clock
+        assert self._cluster is not None
+        return self._cluster.clock(slot)
 
     def primaries(self, slots: Sequence[int]) -> Steps[list[tuple[Way, list[int]]]]:
         """The servers that have these slots: how to reach them, and which of the slots (by their place)."""
-        yield from ()
-        return [(self._node.way, list(range(len(slots))))]
+        node = self._node
+        if node is None:
+            return (yield Primaries(slots))  # type: ignore[no-any-return]
+        if self._sentinel:
+            yield (0, pack("PING"), False)  # so that the primary is known
+        return [(node.way, list(range(len(slots))))]
 
     # ---- the store ---------------------------------------------------------------------------------
 
@@ -172,11 +268,23 @@ class RedisStore(Store):
             raise StoreError(self.where, "readonly", "this server is a replica: name its primary")
 
     def close(self) -> None:
-        self._closed = True
-        self._node.close()
+        if self._node is not None:
+            self._node.close()
+        if self._cluster is not None:
+            self._cluster.close()
 
-    def _after_fork(self) -> list[Any]:
-        return self._node.after_fork()
+    def _after_fork(self) -> None:
+        if self._node is not None:
+            self._node.after_fork()
+        if self._cluster is not None:
+            self._cluster.after_fork()
+
+
+def _joined(request: Any) -> tuple[bytes, int]:
+    parts = [data for _, data, _ in request]
+    if type(request) is Timed:
+        parts.insert(0, _TIME)
+    return b"".join(parts), len(parts)
 
 
 _EXPECTED: Final = "Redis 7.0 or newer, or Valkey, was expected"
