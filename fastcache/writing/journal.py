@@ -28,6 +28,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
+from fastcache.writing import salvage
 from fastcache.writing.errors import JournalError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Journal:
         #: Rows that were not found again, because the file was damaged.
         self.damaged = False
         self._lock = lock
-        self._connection = connection
+        self.connection = connection
         self._cursor = connection.cursor()
         self._execute = self._cursor.execute
 
@@ -113,13 +114,13 @@ class Journal:
             if lock is not None:
                 break
         try:
-            connection = _connect_new(path)
+            connection = connect_new(path)
             facts = {"writer": writer, "pid": os.getpid(), "made": time.time(), "trimmed": 0}
             with connection:
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
             _tune(connection, durability)
             if durability == "power":
-                _sync_folder(folder)
+                salvage.sync_folder(folder)
         except (sqlite3.Error, OSError) as error:
             _remove(path)
             os.close(lock)
@@ -138,7 +139,7 @@ class Journal:
             return None
         try:
             check_header(path)
-            frames = _frames(path)
+            frames = salvage.frames(path)
             connection = _connect(path)
             damaged = False
             try:
@@ -146,9 +147,10 @@ class Journal:
             except sqlite3.DatabaseError:
                 whole = False
             if not whole:
-                connection = _salvage(path, connection)
+                salvage.rescue(path, connection, connect_new)
+                connection = _connect(path)
                 damaged = True
-            elif (read := _valid_frames(connection)) < frames:
+            elif (read := salvage.valid_frames(connection)) < frames:
                 damaged = True
                 log.warning(
                     "journal %s: the last %d of %d pages in its log are torn; what was committed before "
@@ -175,7 +177,7 @@ class Journal:
             empty = remove or not (self.count() or self._one("SELECT count(*) FROM dead"))
         except JournalError:
             empty = False
-        self._connection.close()
+        self.connection.close()
         if empty:
             _remove(self.path)
         os.close(self._lock)
@@ -183,7 +185,7 @@ class Journal:
     def abandon(self) -> None:
         """In a forked child: let go without touching anything that the parent still uses."""
         keep_for_ever(self._cursor)
-        keep_for_ever(self._connection)
+        keep_for_ever(self.connection)
         os.close(self._lock)  # the parent's descriptor holds the lock; unlocking would take it away
 
     # ---- rows --------------------------------------------------------------------------------------
@@ -308,7 +310,7 @@ class Journal:
                     cursor.executemany(sql, parameters)
                 cursor.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # some errors have rolled back already
+                if self.connection.in_transaction:  # some errors have rolled back already
                     cursor.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
@@ -316,7 +318,7 @@ class Journal:
 
     def _all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         try:
-            return self._connection.execute(sql, parameters).fetchall()
+            return self.connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
             raise self._failed(error) from error
 
@@ -340,6 +342,17 @@ def check_header(path: Path) -> None:
     if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
         raise JournalError(str(path), "is no journal, or its beginning is destroyed; move it away")
     version, application = struct.unpack(">I4xI", header[60:72])
+    _check_format(path, application, version)
+
+
+def check_open(path: Path, connection: sqlite3.Connection) -> None:
+    """The same for one that is open, by a connection to it."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    _check_format(path, application, version)
+
+
+def _check_format(path: Path, application: int, version: int) -> None:
     if application != APPLICATION:
         raise JournalError(str(path), f"belongs to another application (id {application:#x})")
     if version > FORMAT:
@@ -384,7 +397,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, timeout=5.0, isolation_level=None, check_same_thread=False)
 
 
-def _connect_new(path: Path) -> sqlite3.Connection:
+def connect_new(path: Path) -> sqlite3.Connection:
     # What waits to be written is as secret as the source; SQLite gives its log the mode of the file. (A
     # file that SQLite has open must never be closed here: that would end SQLite's locks on it.)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -401,100 +414,9 @@ def _tune(connection: sqlite3.Connection, durability: str) -> None:
     )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def keep_for_ever(value: object) -> None:
     """Take a reference that is never given back, not even when the interpreter ends."""
     import ctypes
 
     _inherited.append(value)
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
-
-
-# ---- damage ------------------------------------------------------------------------------------------
-
-
-def _frames(path: Path) -> int:
-    """How many pages of the current round the write-ahead log has, whole or torn."""
-    try:
-        with open(f"{path}-wal", "rb") as file:
-            header = file.read(32)
-            if len(header) < 32:
-                return 0
-            (page,) = struct.unpack(">I", header[8:12])
-            count = 0
-            while True:
-                file.seek(32 + count * (24 + page))
-                frame = file.read(24)
-                if len(frame) < 24 or frame[8:16] != header[16:24]:
-                    return count
-                count += 1
-    except FileNotFoundError:
-        return 0
-
-
-def _valid_frames(connection: sqlite3.Connection) -> int:
-    """How many of them SQLite accepts."""
-    connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    _, pages, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return max(int(pages), 0)
-
-
-def _salvage(path: Path, broken: sqlite3.Connection) -> sqlite3.Connection:
-    """A new file under the same name with all rows that can still be read; the damaged one stays beside it."""
-    rows = {table: _readable(broken, table) for table in ("ops", "dead")}
-    try:
-        facts = broken.execute("SELECT name, value FROM meta").fetchall()
-    except sqlite3.DatabaseError:
-        facts = []
-    if not facts:
-        broken.close()
-        raise JournalError(str(path), "is damaged so that not even its writer can be read")
-    broken.close()
-    copy = path.with_suffix(".copy")
-    copy.unlink(missing_ok=True)
-    connection = _connect_new(copy)
-    with connection:
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", facts)
-        for table, found in rows.items():
-            marks = ", ".join("?" * (6 if table == "ops" else 9))
-            connection.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", found)
-    connection.close()
-    kept = path.with_suffix(f".damaged-{int(time.time())}")
-    for ending in ("-wal", ""):
-        if os.path.exists(f"{path}{ending}"):
-            os.rename(f"{path}{ending}", f"{kept}{ending}")
-    Path(f"{path}-shm").unlink(missing_ok=True)
-    os.rename(copy, path)
-    _sync_folder(path.parent)
-    log.error(
-        "journal %s is damaged: %d operations and %d dead letters could be read; the damaged file is kept as %s",
-        path,
-        len(rows["ops"]),
-        len(rows["dead"]),
-        kept,
-    )
-    return _connect(path)
-
-
-def _readable(connection: sqlite3.Connection, table: str) -> list[tuple[Any, ...]]:
-    """All rows before the first place that cannot be read, and all after the last."""
-    found: dict[int, tuple[Any, ...]] = {}
-    for order in ("ASC", "DESC"):
-        try:
-            for row in connection.execute(f"SELECT * FROM {table} ORDER BY sequence {order}"):
-                if row[0] in found:
-                    break
-                found[row[0]] = row
-        except (sqlite3.DatabaseError, OverflowError) as error:
-            log.debug("reading %s %s: %s", table, order, error)
-        else:
-            break
-    return [found[sequence] for sequence in sorted(found)]

@@ -30,7 +30,7 @@ from fastcache.writing.sqlbase import KEEP, Layout, fresh, groups, marks, parse_
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-    from psycopg import Connection
+    from psycopg import Connection, Pipeline
 
     from fastcache.writing.codec import Codec
 
@@ -137,8 +137,9 @@ class PostgresWriter:
                     with self._lock:
                         self._prepare(connection)
                 self._check_types(batch)
-                with connection.transaction():
-                    return self._write(connection, batch, (puts, rows, deletes, incrs))
+                # What need not be waited for goes out together: three round trips for a batch of puts.
+                with connection.pipeline() as pipeline, connection.transaction():
+                    return self._write(connection, pipeline, batch, (puts, rows, deletes, incrs))
             except psycopg.errors.UndefinedTable:
                 self._types = {}  # it was dropped: the next try makes it
                 raise
@@ -146,23 +147,26 @@ class PostgresWriter:
     def _write(
         self,
         connection: Connection[Any],
+        pipeline: Pipeline,
         batch: Batch,
         parts: tuple[list[Op], list[tuple[Any, ...]], list[Op], list[Op]],
     ) -> Applied:
         puts, rows, deletes, incrs = parts
         sql = self._sql
-        lock = sql.lock_alone if deletes else sql.lock_shared
-        buried = bool(_one(connection, lock)[1])
-        last, folded = 0, frozenset[int]()
+        locked = connection.execute(sql.lock_alone if deletes else sql.lock_shared, ())
         if batch.journal:
-            last, text = _one(connection, sql.begin_mark, (batch.journal,))
-            folded = parse_marks(text)
+            marked = connection.execute(sql.begin_mark, (batch.journal,)).fetchone()
+            assert marked is not None
+            last, folded = marked[0], parse_marks(marked[1])
             if not fresh(batch, last, folded):
                 return Applied(again=True)
+            mark, beyond = marks(batch, last, folded)
+            connection.execute(sql.end_mark, (mark, beyond, batch.journal))
+        buried = bool((locked.fetchone() or (None, False))[1])
         late: list[Op] = []
         latest = 0
         if rows:
-            more, latest = self._put(connection, puts, rows, buried)
+            more, latest = self._put(connection, pipeline, puts, rows, buried)
             late += more
         if deletes:
             more, version = self._delete(connection, deletes)
@@ -173,15 +177,13 @@ class PostgresWriter:
             more, version = self._add(connection, incrs, counters)
             late += more
             latest = max(latest, version)
-        if batch.journal:
-            mark, beyond = marks(batch, last, folded)
-            connection.execute(sql.end_mark, (mark, beyond, batch.journal))
         self._purge(connection)
         return Applied(late, latest, counters or None)
 
     def _put(
         self,
         connection: Connection[Any],
+        pipeline: Pipeline,
         puts: list[Op],
         rows: list[tuple[Any, ...]],
         buried: bool,
@@ -194,7 +196,9 @@ class PostgresWriter:
             if self._layout.columns is not None and self._types[name] in ("json", "jsonb"):
                 columns[number] = [None if v is None else json.dumps(v) for v in columns[number]]
         statement = self._sql.put_after_delete if buried else self._sql.put
-        if connection.execute(statement, columns).rowcount == len(puts):
+        written = connection.execute(statement, columns)
+        pipeline.sync()
+        if written.rowcount == len(puts):
             return [], 0
         found = connection.execute(self._sql.versions, ([op.key for op in puts],)).fetchall()
         late = [puts[i - 1] for i, version, _ in found if version != puts[i - 1].version]
@@ -250,12 +254,9 @@ class PostgresWriter:
                     [array[i] for i, k in enumerate(arrays[0]) if k not in late_keys]
                     for array in arrays
                 )  # type: ignore[assignment]
-                inserted = connection.execute(self._sql.add_new, arrays)
-                if inserted.rowcount == len(left):
-                    counters.update((op.key, op.initial + op.value) for op in left)
-                    return late, latest
-                # Some came meanwhile; those inserted now are not to be added to once more.
-                keys = {row[0] for row in inserted.fetchall()}
+                inserted = connection.execute(self._sql.add_new, arrays).fetchall()
+                # The others came meanwhile; those inserted now are not to be added to once more.
+                keys = {row[0] for row in inserted}
                 counters.update((op.key, op.initial + op.value) for op in left if op.key in keys)
                 left = [op for op in left if op.key not in keys]
             if not left:

@@ -25,7 +25,7 @@ from fastcache._keys import decode as decode_key
 from fastcache._keys import encode as encode_key
 from fastcache.writing.errors import Closed, JournalError
 from fastcache.writing.journal import Journal, Record
-from fastcache.writing.ops import DELETE, INCR, PUT, Clock, Op
+from fastcache.writing.ops import DELETE, INCR, PUT, Clock
 from fastcache.writing.options import check_int
 from fastcache.writing.pending import (
     DATA,
@@ -399,10 +399,6 @@ class Queue:
         if data is None or type(value) in _FIXED or self.codec is None:
             return value
         return self.codec.decode(data)
-
-    def pending(self, key: Hashable) -> Op | None:
-        entry = self.overlay.get(key)
-        return None if entry is None else entry.op()
 
     # ---- adopting ------------------------------------------------------------------------------------
 
