@@ -735,6 +735,49 @@ def test_nobody_reads_past_a_change_under_way(opened: Opener) -> None:
     assert results == [None, None]
 
 
+def test_a_change_that_ends_late_hides_no_other(opened: Opener) -> None:
+    """The first writer is held up after its commit, the second before its own."""
+    first, second, reader = opened(), opened(), opened()
+    one, other = name_of(1), "key:" + name_of(1)[-32:-30] + "f" * 30
+    for name in (one, other):
+        first.store_value(name, b"value")
+    assert reader.data(other) == b"value"
+    events = {what: threading.Event() for what in ("committed", "end", "advanced", "commit")}
+    file, space = first.store._file, second.space  # type: ignore[attr-defined]
+    rollback, advance = file.rollback, space._advance  # type: ignore[attr-defined]
+
+    def end_late() -> None:
+        rollback()
+        events["committed"].set()
+        events["end"].wait(30)
+
+    def commit_late(*arguments: Any) -> None:
+        advance(*arguments)
+        events["advanced"].set()
+        events["commit"].wait(30)
+
+    file.rollback, space._advance = end_late, commit_late  # type: ignore[attr-defined]
+    results: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: first.invalidate(one)),
+        threading.Thread(target=lambda: second.invalidate(other)),
+        threading.Thread(target=lambda: results.append(reader.read(other))),
+    ]
+    threads[0].start()
+    assert events["committed"].wait(30)
+    threads[1].start()
+    assert events["advanced"].wait(30)
+    events["end"].set()
+    threads[0].join(30)
+    threads[2].start()
+    threads[2].join(0.2)
+    assert results == [], "an old value was given with a new number"
+    events["commit"].set()
+    for thread in threads:
+        thread.join(30)
+    assert results == [None]
+
+
 def test_forked_children(tmp_path: Path) -> None:
     out = in_child(
         """
