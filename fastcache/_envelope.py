@@ -6,6 +6,7 @@
     serializer    tag (1), and of the user's own 4 bytes of its name's digest
     version   4   of the user's data
     ttl       8   seconds, a double; infinite: never expires
+    extra     8   seconds that it is kept past its ttl, a double
     cost      8   seconds that loading took, a double
     sequence  8   of tag invalidations, known before the load
     sizes    16   of the tags, the key, the payload, and the payload when decompressed
@@ -42,7 +43,7 @@ try:
 except ImportError as error:
     raise ImportError("an L2 needs xxhash: pip install 'fastcache-engine[tiered]'") from error
 
-_HEADER = Struct(">BQBBIIddQIIII")
+_HEADER = Struct(">BQBBIIdddQIIII")
 _LENGTH = Struct(">I")
 _FORMAT = 0xFC
 _MISSING, _COMPRESSED = 1, 2
@@ -52,7 +53,7 @@ _CHECKSUM = 8
 _HEAD = Struct(
     ">BBII"
 )  # what follows the stamp: the same in all envelopes of a Codec, but for the flags
-_REST = Struct(">ddQIIII")
+_REST = Struct(">dddQIIII")
 _BUILT_IN = (Msgpack, Json, Pickle, Raw)
 _BUILT_IN_NAMES = {kind.tag: kind.name for kind in _BUILT_IN}
 _new = tuple.__new__
@@ -87,12 +88,13 @@ class Undecodable(ValueError):  # noqa: N818  # it says what the bytes are
 
 
 class Unpacked(NamedTuple):
-    """What an envelope says. ttl: seconds the fill was given, None for ever; cost: seconds the load took; stamp:
-    the bytes that the envelope begins with."""
+    """What an envelope says. ttl: seconds that it is fresh, None for ever; extra: that it is kept past them;
+    cost: seconds the load took; stamp: the bytes that the envelope begins with."""
 
     value: Any
     missing: bool
     ttl: float | None
+    extra: float
     tags: tuple[bytes, ...]
     sequence: int
     cost: float
@@ -169,18 +171,21 @@ class Codec:
         *,
         missing: bool = False,
         ttl: float | None,
+        extra: float = 0.0,
         tags: Sequence[bytes] = (),
         sequence: int = 0,
         cost: float = 0.0,
     ) -> bytes:
         """The envelope of a value; with `missing`, of there being none.
 
-        ttl, cost: seconds, 0 or more; ttl None is for ever. sequence: 0 to 2**64 - 1. Unserializable: the
+        ttl, extra, cost: seconds, 0 or more; ttl None is for ever. sequence: 0 to 2**64 - 1. Unserializable: the
         value would not come back as it is, or is larger than max_size. ValueError: a number is none of these.
         """
-        if not (cost >= 0.0 and (ttl is None or ttl >= 0.0) and 0 <= sequence < 2**64):
+        times = cost >= 0.0 and extra >= 0.0 and (ttl is None or ttl >= 0.0)
+        if not (times and 0 <= sequence < 2**64):
             raise ValueError(
-                f"no seconds, or no sequence: ttl={ttl!r}, cost={cost!r}, sequence={sequence!r}"
+                f"no seconds, or no sequence: ttl={ttl!r}, extra={extra!r}, cost={cost!r}, "
+                f"sequence={sequence!r}"
             )
         flags = 0
         if missing:
@@ -207,6 +212,7 @@ class Codec:
             self._name,
             self._version,
             inf if ttl is None else ttl,
+            extra,
             cost,
             sequence,
             len(tail),
@@ -224,7 +230,9 @@ class Codec:
         end = len(data) - _CHECKSUM
         if end < _HEADER.size:
             raise _too_short(data)
-        ttl, cost, sequence, tail_size, key_size, payload_size, size = _REST.unpack_from(data, 19)
+        ttl, extra, cost, sequence, tail_size, key_size, payload_size, size = _REST.unpack_from(
+            data, 19
+        )
         key_at = _HEADER.size + tail_size
         payload_at = key_at + key_size
         larger = size if size > payload_size else payload_size
@@ -237,8 +245,8 @@ class Codec:
         flags = 0 if head == self._head else self._flags_of(head)
         if key_size != len(key_encoded) or not data.startswith(key_encoded, key_at):
             raise Undecodable("key", "the value of another key with the same name")
-        if not (ttl >= 0.0 and cost >= 0.0):
-            raise Undecodable("value", f"the ttl is {ttl} and the cost {cost}")
+        if not (ttl >= 0.0 and extra >= 0.0 and cost >= 0.0):
+            raise Undecodable("value", f"the ttl is {ttl}, with {extra} more, and the cost {cost}")
         tags = _split(data[_HEADER.size : key_at]) if tail_size else ()
         lasts = None if ttl == inf else ttl
         if flags & _MISSING:
@@ -246,7 +254,8 @@ class Codec:
         else:
             value = self._loads(view[payload_at:end], size if flags & _COMPRESSED else None)
         return _new(
-            Unpacked, (value, flags & _MISSING != 0, lasts, tags, sequence, cost, data[:STAMP])
+            Unpacked,
+            (value, flags & _MISSING != 0, lasts, extra, tags, sequence, cost, data[:STAMP]),
         )
 
     def _flags_of(self, head: bytes) -> int:

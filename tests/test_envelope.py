@@ -66,19 +66,22 @@ class Upper:
     ),
     missing=st.booleans(),
     ttl=st.one_of(st.none(), st.floats(0, 1e300), st.integers(0, 10**6)),
+    extra=st.floats(0, 1e9),
     tags=st.lists(st.binary(max_size=300), max_size=5),
     sequence=st.integers(0, 2**64 - 1),
     cost=st.floats(0, 1e9),
     compress_above=st.sampled_from([None, 0, 16, 16_384]),
 )
 def test_what_was_packed_comes_back(
-    key: bytes, value: Any, missing: bool, ttl: float | None, tags: list[bytes], sequence: int, cost: float,
-    compress_above: int | None,
+    key: bytes, value: Any, missing: bool, ttl: float | None, extra: float, tags: list[bytes], sequence: int,
+    cost: float, compress_above: int | None,
 ) -> None:  # fmt: skip
     codec = Codec(Msgpack(), version=3, compress_above=compress_above)
-    data = codec.pack(key, value, missing=missing, ttl=ttl, tags=tags, sequence=sequence, cost=cost)
+    data = codec.pack(
+        key, value, missing=missing, ttl=ttl, extra=extra, tags=tags, sequence=sequence, cost=cost
+    )
     expected = Unpacked(
-        None if missing else value, missing, ttl, tuple(tags), sequence, cost, data[:9]
+        None if missing else value, missing, ttl, extra, tuple(tags), sequence, cost, data[:9]
     )
     assert codec.unpack(data, key) == expected
     assert type(codec.unpack(data, key)) is Unpacked
@@ -102,7 +105,7 @@ def test_each_serializer(serializer: Any, size: int, compress_above: int | None)
 
 def test_the_defaults() -> None:
     found = Codec(Msgpack()).unpack(Codec(Msgpack()).pack(KEY, [1], ttl=None), KEY)
-    assert found[:-1] == ([1], False, None, (), 0, 0.0)
+    assert found[:-1] == ([1], False, None, 0.0, (), 0, 0.0)
     assert Codec(Msgpack()).version == 1
     assert isinstance(Codec(Msgpack()).serializer, Msgpack)
 
@@ -299,7 +302,8 @@ def test_a_serializer_that_raises_anything() -> None:
 
 def header(**fields: Any) -> bytes:
     values = {
-        "format": 0xFC, "stamp": 1, "flags": 0, "tag": 4, "name": 0, "version": 1, "ttl": 1.0, "cost": 0.0,
+        "format": 0xFC, "stamp": 1, "flags": 0, "tag": 4, "name": 0, "version": 1, "ttl": 1.0, "extra": 0.0,
+        "cost": 0.0,
         "sequence": 0, "tags": 0, "key": len(KEY), "payload": 1, "size": 1, **fields,
     }  # fmt: skip
     return _envelope._HEADER.pack(*values.values())
@@ -327,6 +331,7 @@ HUGE = 2**32 - 1
         ({"ttl": math.nan}, "value"),
         ({"ttl": -1.0}, "value"),
         ({"cost": math.nan}, "value"),
+        ({"extra": -1.0}, "value"),
         ({"flags": 4}, "schema"),
         ({"flags": 255}, "schema"),
         ({"flags": 2}, "compression"),
@@ -575,6 +580,7 @@ def test_options(options: dict[str, Any], error: type[Exception]) -> None:
         {"ttl": -1.0},
         {"ttl": math.nan},
         {"cost": -0.5},
+        {"extra": -0.5},
         {"cost": math.nan},
         {"sequence": -1},
         {"sequence": 2**64},

@@ -184,6 +184,7 @@ class Coherence:
         with self._beating:
             now = self._trust.now
             counters: list[Counter] | None = None
+            before = list(self._known)
             if core.teller is not None:
                 try:
                     counters = core.teller.ask(core.teller.space.counters())
@@ -196,7 +197,7 @@ class Coherence:
             if self._listener is not None:
                 self._deliver(self._listener.ping(core.trip * 2))
             if counters is not None:
-                self._compare(counters)
+                self._compare(counters, before)
             self._settle(core)
             if core.level == "bounded":
                 was_lost = not self._trust
@@ -238,19 +239,29 @@ class Coherence:
             if core.level == "bounded":
                 self._trust.forever()
 
-    def _compare(self, counters: Sequence[Counter]) -> None:
+    def _compare(self, counters: Sequence[Counter], before: Sequence[Counter | None]) -> None:
+        """before: what was known when the counters were asked for. Since then messages may have come that tell of
+        more than they do."""
         changed: set[int] = set()
         replay = False
         for number, counter in enumerate(counters):
-            known = self._known[number]
+            was, known = before[number], self._known[number]
             if known == counter:
                 continue
-            if known is not None and (
-                known.incarnation != counter.incarnation or known.sequence > counter.sequence
+            ahead = (
+                known is not None
+                and known.incarnation == counter.incarnation
+                and known.sequence > counter.sequence
+            )
+            if was is not None and (
+                was.incarnation != counter.incarnation or was.sequence > counter.sequence
             ):
                 replay = True
+            elif ahead and was is not None:
+                continue
             changed.add(number)
-            self._known[number] = counter
+            if replay or not ahead:
+                self._known[number] = counter
         first = not (self.tried.is_set() or self.hasty or len(self._l1))
         if changed and not first:  # at the first look nothing is known, and nothing was missed
             self.missed(changed)

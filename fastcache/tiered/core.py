@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fastcache._core import Trust
     from fastcache.stores.protocol import Backplane
     from fastcache.tiered.options import TierOptions
+    from fastcache.tiered.source import Source
 
 log = logging.getLogger("fastcache")
 
@@ -109,7 +110,11 @@ class Core:
         self.asynchronous = asynchronous
         self.loader = loader_of(loader, asynchronous)
         self.load_many = getattr(loader, "load_many", None)
-        self.writer = writer
+        self.source: Source | None = None
+        if writer is not None:
+            from fastcache.tiered.source import Source
+
+            self.source = Source(self, writer)
         self.loads = loads_of(asynchronous)(
             self.loader, default_rules(self),
             reload=None,
@@ -135,8 +140,8 @@ class Core:
                 return
             self.closed = True
         try:
-            if self.writer is not None:
-                self.writer.close(timeout)
+            if self.source is not None:
+                self.source.writer.close(timeout)
         finally:
             if self.link is not None:
                 self.link.stop()
@@ -148,9 +153,11 @@ class Core:
         encoded = encode(key)
         return encoded, name_of_encoded(encoded)
 
-    def pending_write(self, key: Any) -> Any:
-        """What the writer has not written yet for a key (MISSING: it deletes it); `...`: nothing."""
-        return ...
+    @property
+    def blocking(self) -> dict[Any, Any]:
+        """Calls that are awaited -> those that block."""
+        stores = {self.store, None if self.teller is None else self.teller.store} - {None}
+        return {store.asend: store.send for store in stores if store is not None}
 
     def target(self, key: Any) -> Target:
         encoded, name = self.place(key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._keys import decode, encode
 from fastcache.stores.protocol import StoreError
-from fastcache.tiered.drivers import carry
+from fastcache.tiered.drivers import carry_blocking
 from fastcache.tiered.loads import ask
 
 if TYPE_CHECKING:
@@ -63,32 +63,9 @@ class Events:
         self._core.counts.add("events")
         steps = self._handle(event, dict(items), local=bool(handled))
         try:
-            if self._core.loads.asynchronous:
-                self._blocking(steps)
-            else:
-                carry(steps)
+            carry_blocking(steps, self._core.blocking)
         except StoreError as error:
             self._core.failed(error)
-
-    def _blocking(self, steps: Calls) -> None:
-        """Operations of an async face, in a thread: the same requests, sent so that they block."""
-        core = self._core
-        stores = [core.store] if core.teller is None else [core.store, core.teller.store]
-        blocking = {store.asend: store.send for store in stores if store is not None}
-        try:
-            function, args, kwargs = next(steps)
-            while True:
-                function = blocking.get(function, function)
-                try:
-                    answer = function(*args, **kwargs)
-                except Exception as error:  # noqa: BLE001 - for the operation to handle
-                    function, args, kwargs = steps.send((None, error))
-                else:
-                    function, args, kwargs = steps.send((answer, None))
-        except StopIteration:
-            return
-        finally:
-            steps.close()
 
     def _handle(self, event: str, payload: dict[str, Any], local: bool = False) -> Calls:
         """Whether this process knows what the event concerns. local: the publisher knew it too, so that

@@ -230,9 +230,10 @@ class TieredCache(_Face[K, V]):
         """Give the key a new ttl; whether it is there. StoreError: L2 could not be asked."""
         return carry(self._core.writes.touch(key, ttl))
 
-    def incr(self, key: K, delta: int = 1, initial: int = 0, *, ttl: Any = ...) -> int:
-        """Add to a counter, which lives in L2 as a plain number; absent gives initial + delta. StoreError: it is not
-        known whether L2 did."""
+    def incr(self, key: K, delta: int = 1, initial: int = 0, *, ttl: Any = ...) -> int | None:
+        """Add to a counter, which lives in L2 as a plain number; absent gives initial + delta. With a writer it lives
+        in the source; then None, if neither writer nor loader tell what it has. StoreError: it is not known
+        whether L2 did."""
         return carry(self._core.writes.incr(key, delta, initial, ttl))
 
     def invalidate(self, key: K) -> bool:
@@ -275,8 +276,8 @@ class TieredCache(_Face[K, V]):
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the writer has written everything; whether it has."""
-        writer = self._core.writer
-        return True if writer is None else bool(writer.flush(timeout))
+        source = self._core.source
+        return True if source is None else bool(source.writer.flush(timeout))
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush the writer, and stop listening. The store stays open: others may use it."""
@@ -355,7 +356,7 @@ class AsyncTieredCache(_Face[K, V]):
         """See TieredCache."""
         return await acarry(self._core.writes.touch(key, ttl))
 
-    async def incr(self, key: K, delta: int = 1, initial: int = 0, *, ttl: Any = ...) -> int:
+    async def incr(self, key: K, delta: int = 1, initial: int = 0, *, ttl: Any = ...) -> int | None:
         """See TieredCache."""
         return await acarry(self._core.writes.incr(key, delta, initial, ttl))
 
@@ -393,8 +394,8 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as TieredCache
         """See TieredCache."""
-        writer = self._core.writer
-        return True if writer is None else bool(await writer.aflush(timeout))
+        source = self._core.source
+        return True if source is None else bool(await source.writer.aflush(timeout))
 
     async def close(self, timeout: float | None = 10.0) -> None:  # noqa: ASYNC109 - as TieredCache
         """See TieredCache."""

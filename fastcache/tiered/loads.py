@@ -147,9 +147,7 @@ class TierLoads(Loader):
         core = self.core
         encoded, name = core.place(call.key)
         yield from self.ready()
-        waiting = core.pending_write(call.key)
-        if waiting is not ...:
-            flight.land(waiting, ttl=0)
+        if core.source is not None and (yield from self._waits(flight, call)):
             return None
         lease: Lease | None = None
         healthy = core.space is None
@@ -178,6 +176,18 @@ class TierLoads(Loader):
     def _copy(self, value: Any) -> Any:
         copier = self.rules.copier
         return value if copier is None else copier(value)
+
+    def _waits(self, flight: Flight, call: Call) -> Calls:
+        """Whether the source has yet to be written, so that what was acknowledged is returned instead."""
+        source = self.core.source
+        assert source is not None
+        waiting = source.pending(call.key)
+        if waiting is ... and source.adds(call.key) and self.core.has_loader:
+            waiting = yield from source.current(call.key)
+        if waiting is ... or (waiting is MISSING and call.function is not self.core.loader):
+            return False
+        flight.land(waiting, ttl=0)
+        return True
 
     def ask(self, steps: Any) -> Calls:
         return ask(self.send, steps)

@@ -72,10 +72,13 @@ class Reads:
     def _from_l2(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
         """What the writer holds, or L2 has, into `found` and L1."""
         core = self._core
-        for key in keys:
-            value = core.pending_write(key)
-            if value is not ...:
-                found[key] = value
+        if core.source is not None:
+            for key in keys:
+                value = core.source.pending(key)
+                if value is ... and core.source.adds(key):
+                    value = yield from core.source.current(key)
+                if value is not ...:
+                    found[key] = value
         places = [_Place(key, *core.place(key)) for key in keys if key not in found]
         places = [place for place in places if core.may_ask(place.name)]
         if not places:

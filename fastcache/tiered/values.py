@@ -106,7 +106,8 @@ class Values:
                 encoded,
                 None if value is MISSING else value,
                 missing=value is MISSING,
-                ttl=None if ttl is None else extra,
+                ttl=ttl,
+                extra=extra,
                 tags=marks,
                 sequence=sequence,
                 cost=cost,
@@ -128,7 +129,7 @@ class Values:
             self._core.counts.add(f"undecodable:{error.kind}")
             self._core.complain("undecodable", "a value in L2 cannot be read: %s", error)
             return None
-        fresh = None if left is None or u.ttl is None else left - u.ttl
+        fresh = None if left is None or u.ttl is None else left - u.extra
         return Opened(
             MISSING if u.missing else u.value,
             u.missing, fresh, u.ttl, u.tags, u.sequence, u.cost, False, bytes(data[:9]),

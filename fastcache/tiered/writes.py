@@ -144,18 +144,21 @@ class Writes:
         core = self._core
         given = tags_given(tags)
         lives = self._ttl(ttl)
-        if lives == 0:
+        targets = {key: core.target(key) for key in items}
+        token: bytes | None = b""
+        if core.source is not None:
+            token = yield from core.source.put(items)
+        if lives == 0 or token is None:
             yield from self.invalidate(list(items))
             return []
         lives = core.values.shortened(lives)
-        targets = {key: core.target(key) for key in items}
         for key in items:
             core.l1.delete(key)
         watched = watch(core.l1)
         failed: set[Any] = set()
         try:
             if core.space is not None:
-                failed = yield from self._put(items, targets, lives, given)
+                failed = yield from self._put(items, targets, lives, given, token)
             elif core.link is not None:
                 yield from self.tell(list(targets.values()))
             short, _ = core.values.l1_ttl(lives)
@@ -174,6 +177,7 @@ class Writes:
         targets: dict[Any, Target],
         ttl: float | None,
         tags: tuple[Any, ...],
+        token: bytes,
     ) -> Doing[set[Any]]:
         """The keys that L2 did not take."""
         core, link = self._core, self._core.link
@@ -191,7 +195,7 @@ class Writes:
                 encode(key), value, ttl=ttl, extra=extra, tags=tags, sequence=core.book.sequence
             )
             if data is not None:
-                fills[key] = Fill(targets[key].name, b"", data, total)
+                fills[key] = Fill(targets[key].name, token, data, total)
         local = [targets[key] for key in items if key not in fills]
         if local:  # they live in L1 alone, but what others have is old
             yield from self.tell(local)
@@ -227,6 +231,8 @@ class Writes:
         given = tags_given(tags)
         lives = core.values.shortened(self._ttl(ttl))
         encoded, name = core.place(key)
+        if core.source is not None:
+            return (yield from self._add_to_source(key, value, ttl, given))
         if core.space is None:
             if core.l1.peek(key) is MISSING:
                 core.l1.delete(key)
@@ -261,6 +267,17 @@ class Writes:
         core.l1.delete(key)
         return bool(filled)
 
+    def _add_to_source(self, key: Any, value: Any, ttl: Any, tags: tuple[Any, ...]) -> Doing[bool]:
+        """Not atomic: between the look and the write another process may add it too."""
+        core = self._core
+        there, error = yield core.loads.fetch, (core.call(key), True), {}
+        if error is not None:
+            raise error
+        if there is not MISSING:
+            return False
+        yield from self.set_many({key: value}, ttl, tags)
+        return True
+
     def touch(self, key: Any, ttl: Any) -> Doing[bool]:
         """Whether it is there, and has the new ttl. StoreError."""
         core = self._core
@@ -281,13 +298,15 @@ class Writes:
         core.l1.delete(key)  # it is read again, with its new ttl
         return bool(done)
 
-    def incr(self, key: Any, delta: int, initial: int, ttl: Any) -> Doing[int]:
+    def incr(self, key: Any, delta: int, initial: int, ttl: Any) -> Doing[int | None]:
         """The counter's new number. StoreError."""
         core = self._core
         for option, given in (("delta", delta), ("initial", initial)):
             if isinstance(given, bool) or not isinstance(given, int):
                 raise TypeError(f"{option} must be an int, got {given!r}")
         lives = self._ttl(ttl)
+        if core.source is not None:
+            return (yield from core.source.incr(key, delta, initial))
         if core.space is None:
             return int(core.l1.incr(key, delta, initial))
         target = core.target(key)
@@ -301,4 +320,6 @@ class Writes:
 
     def delete(self, keys: list[Any]) -> Doing[bool]:
         """From the source too, where there is a writer."""
+        if self._core.source is not None:
+            yield from self._core.source.delete(keys)
         return (yield from self.invalidate(keys))

@@ -1,0 +1,159 @@
+"""The source behind a tiered cache, as far as it is written: before the tiers, through a writer.
+
+Write-through: the keys are held in L2 (so that nobody fills them with what the source had before, and a crash
+in between costs nothing but misses), the source commits, and the value is put into L2 if the hold was
+undisturbed, else all tiers are told. Write-behind: the write is acknowledged, the tiers take the value, and once
+the source has it they are told to forget it, so that what is read next is the source's. Until then this
+process reads what it has acknowledged.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from fastcache._types import MISSING
+from fastcache.stores.protocol import StoreError
+from fastcache.tiered.drivers import carry_blocking
+from fastcache.tiered.loads import ask
+from fastcache.writing.ops import INCR, Op
+from fastcache.writing.through import WriteThrough
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+    from fastcache.loading.loader import Doing
+    from fastcache.tiered.core import Core
+
+
+class Source:
+    """The writer of one tiered cache. Safe from any thread and event loop.
+
+    writer: a WriteThrough, a WriteBehind, or a writer, which is taken as write-through.
+    """
+
+    def __init__(self, core: Core, writer: Any) -> None:
+        self.writer = writer if hasattr(writer, "pending") else WriteThrough(writer)
+        self.through = isinstance(self.writer, WriteThrough)
+        self._core = weakref.ref(core)
+        self._write = self.writer.awrite if core.asynchronous else self.writer.write
+        self._writing: Counter[Hashable] = Counter()
+        self._lock = threading.Lock()
+        self._others = self.writer.on_applied
+        self.writer.on_applied = self.applied
+
+    def applied(self, keys: Sequence[Hashable]) -> None:
+        """The source has changed. What was not written just now through the tiers is invalidated."""
+        core = self._core()
+        with self._lock:
+            mine = {key for key in keys if self._writing[key] > 0}
+        left = [key for key in keys if key not in mine]
+        if core is not None and left:
+            carry_blocking(core.writes.invalidate(left), core.blocking)
+        if self._others is not None:
+            self._others(keys)
+
+    # ---- writing -----------------------------------------------------------------------------------
+
+    def put(self, items: Mapping[Any, Any]) -> Doing[bytes | None]:
+        """The token with which the values may be put into L2, b"" for any; None: they may not, so that
+        everyone is to be told instead."""
+        token, _ = yield from self._carry_out([Op.put(key, value) for key, value in items.items()])
+        return token
+
+    def delete(self, keys: Iterable[Any]) -> Doing[None]:
+        yield from self._carry_out([Op.delete(key) for key in keys])
+
+    def incr(self, key: Any, delta: int, initial: int) -> Doing[int | None]:
+        """What the source has now, or will have; None: the writer does not say, and there is no loader."""
+        core = self._core()
+        assert core is not None
+        _, counters = yield from self._carry_out([Op.incr(key, delta, initial)])
+        yield from core.writes.invalidate([key])
+        if counters and key in counters:
+            return int(counters[key])
+        if not core.has_loader:
+            return None
+        value = yield from self.current(key)
+        return None if value is MISSING else int(value)
+
+    def _carry_out(self, ops: list[Op]) -> Doing[tuple[bytes | None, Any]]:
+        core = self._core()
+        assert core is not None
+        keys = [op.key for op in ops]
+        core.counts.add("writes", len(ops))
+        for key in keys:
+            core.l1.delete(key)
+        if not self.through:
+            _, error = yield self._write, (ops,), {}
+            if error is not None:
+                raise error
+            return b"", None
+        token = yield from self._hold(keys)
+        with self._lock:
+            self._writing.update(keys)
+        try:
+            counters, error = yield self._write, (ops,), {}
+        finally:
+            with self._lock:
+                self._writing.subtract(keys)
+                for key in keys:
+                    if self._writing[key] <= 0:
+                        del self._writing[key]
+        if error is not None:
+            yield from core.writes.invalidate(keys)  # it may have been committed
+            raise error
+        return token, counters
+
+    def _hold(self, keys: list[Any]) -> Doing[bytes | None]:
+        """So that nobody fills them from what the source has before the write."""
+        core = self._core()
+        assert core is not None
+        if core.space is None:
+            return b""
+        if core.link is not None:
+            core.link.start()
+        token = os.urandom(16)
+        if core.gate.asks():
+            targets = [core.target(key) for key in keys]
+            try:
+                yield from ask(core.send, core.space.hold(targets, token, core.options.lease))
+                return token
+            except StoreError as error:
+                core.failed(error)
+                if core.link is not None:
+                    core.link.doubt(targets)
+        return None
+
+    # ---- reading -----------------------------------------------------------------------------------
+
+    def pending(self, key: Any) -> Any:
+        """What was acknowledged and is not in the source yet: the value, or MISSING; `...`: nothing, or
+        only a number to be added, for which see `current`."""
+        op = self.writer.pending(key)
+        return ... if op is None or op.kind == INCR else op.over(MISSING)
+
+    def adds(self, key: Any) -> bool:
+        """Whether a number waits to be added to what the source has."""
+        op = self.writer.pending(key)
+        return op is not None and op.kind == INCR
+
+    def current(self, key: Any) -> Doing[Any]:
+        """The source's value with what waits to be added."""
+        core = self._core()
+        assert core is not None
+        if not core.has_loader:
+            return MISSING
+        if not core.asynchronous:
+            value, error = yield self.writer.current, (key, core.loader), {}
+        else:
+            # what is being applied at this moment must not count twice
+            _, error = yield self.writer.aflush, (), {}
+            if error is None:
+                value, error = yield core.loader, (key,), {}
+        if error is not None:
+            raise error
+        return value
