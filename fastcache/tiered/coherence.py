@@ -146,8 +146,11 @@ class Coherence:
         try:
             if self._listener is None and self._backplane is not None:
                 self._listener = self._backplane.listen(self._namespace())
-                # what L2 heard last it may have lost with the connection, for example by a failover
-                self._replay()
+                if self.tried.is_set():
+                    # It may be another server, which has not heard what the last one heard: what it
+                    # should know is told again, and what it counts means nothing beside what was known.
+                    self._known = [None] * COUNTERS
+                    self._replay()
                 self.beat()
             elif wait <= 0:
                 self.beat()
@@ -253,14 +256,14 @@ class Coherence:
                 and known.incarnation == counter.incarnation
                 and known.sequence > counter.sequence
             )
-            if was is not None and (
+            back = was is not None and (
                 was.incarnation != counter.incarnation or was.sequence > counter.sequence
-            ):
-                replay = True
-            elif ahead and was is not None:
+            )
+            if ahead and not back and was is not None:
                 continue
+            replay = replay or back
             changed.add(number)
-            if replay or not ahead:
+            if back or not ahead:
                 self._known[number] = counter
         first = not (self.tried.is_set() or self.hasty or len(self._l1))
         if changed and not first:  # at the first look nothing is known, and nothing was missed
