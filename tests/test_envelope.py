@@ -362,7 +362,7 @@ import resource, time
 from fastcache._envelope import Codec, Undecodable, _HEADER
 from fastcache.serializers import Msgpack, Raw
 size = 512 * 2**20
-for head in (b"", _HEADER.pack(0xFC, 1, 0, 1, 0, 1, 1.0, 0.0, 0, 0, 1, size - _HEADER.size - 9, size)):
+for head in (b"", _HEADER.pack(0xFC, 1, 0, 1, 0, 1, 1.0, 0.0, 0.0, 0, 0, 1, size - _HEADER.size - 9, size)):
     data = head + bytes(size - len(head))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
