@@ -246,11 +246,16 @@ async def _shake_hands(connected: ssl.SSLSocket, loop: asyncio.AbstractEventLoop
             await _ready(connected, loop.add_writer, loop.remove_writer)
 
 
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 async def _ready(
     connected: socket.socket, add: Callable[..., None], remove: Callable[..., object]
 ) -> None:
     future = asyncio.get_running_loop().create_future()
-    add(connected, lambda: future.done() or future.set_result(None))
+    add(connected, _settle, future)
     try:
         await future
     finally:

@@ -4,6 +4,8 @@ of those, or `Timed`."""
 from __future__ import annotations
 
 import os
+import struct
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from fastcache._keys import encode
@@ -37,6 +39,9 @@ PIECE: Final = 128
 #: Seconds for which the record of a tag is kept. One that is gone counts as invalidated just now.
 TAG_TTL: Final = 7 * 86400
 
+_head = struct.Struct(">Q").unpack_from
+#: Above this the first eight bytes are no deadline, but those of a plain value.
+_PLAIN = 1 << 56
 _LONGEST_MS = 1 << 46  # two thousand years
 _INT64 = 1 << 63
 
@@ -67,6 +72,7 @@ class RedisSpace(Space):
         self._store = store
         self._homes = homes(namespace)
         self._by_hex = {f"{home.number:02x}": home for home in self._homes[:BUCKETS]}
+        self._prefixes = {text: home.prefix.decode() for text, home in self._by_hex.items()}
         self._clustered = store.clustered
         #: Until when (`now()`) the primary alone answers for a bucket.
         self._fresh = [0.0] * BUCKETS
@@ -113,72 +119,75 @@ class RedisSpace(Space):
             value = yield (home.slot, command, self._replica(home, primary))
         if value is None:
             return None
-        if type(value) is not bytes:
-            raise self._strange(value)
-        if value[:1] == b"\0":
+        if type(value) is bytes and value[:1] == b"\0":
             return _found(value, clock)
-        key = home.prefix + encoded
-        left = yield (home.slot, pack("PTTL", key), False)
-        return self._plain(value, left)
+        return (yield from self._rare(home, home.prefix + encoded, value))
 
     def read_many(
         self, names: Sequence[str], *, primary: bool = False
     ) -> Steps[list[Found | None]]:
         if not names:
             return []
-        places = [self._home(name) for name in names]
-        keys = [home.prefix + name.encode() for home, name in zip(places, names, strict=True)]
-        values = yield from self._get(places, keys, primary)
-        found: list[Found | None] = []
-        plain: list[int] = []
-        clocks: dict[int, Clock] = {}
-        whole = self._store.clock(places[0].slot)
-        for index, value in enumerate(values):
-            if value is None:
-                found.append(None)
-            elif type(value) is not bytes:
-                raise self._strange(value)
-            elif value[:1] == b"\0":
-                clock = whole
-                if self._clustered:
-                    slot = places[index].slot
-                    clock = clocks.get(slot) or clocks.setdefault(slot, self._store.clock(slot))
-                found.append(_found(value, clock))
-            else:
-                plain.append(index)
-                found.append(None)
-        if plain:
-            left = yield [(places[i].slot, pack("PTTL", keys[i]), False) for i in plain]
-            for index, ttl in zip(plain, left, strict=True):
-                found[index] = self._plain(values[index], ttl)
-        return found
-
-    def _get(
-        self, places: Sequence[Home], keys: Sequence[bytes], primary: bool
-    ) -> Steps[list[Any]]:
-        """The raw values: one MGET, or in a cluster a GET of each."""
-        moment = now()
-        store = self._store
-        if not self._clustered:
-            slot = places[0].slot
-            command = (slot, pack("MGET", *keys), self._replicas(places, primary))
-            if store.clock(slot).at(moment) is None:
+        prefixes = self._prefixes
+        try:
+            keys = [prefixes[name[-32:-30]] + name for name in names]
+        except KeyError:
+            keys = [self._home(name).prefix.decode() + name for name in names]  # says which
+        if self._clustered:
+            slots = [self._by_hex[name[-32:-30]].slot for name in names]
+            values = yield from self._get_each(names, keys, primary)
+            moment, clock = now(), self._store.clock
+            times: Iterable[float | None] = [clock(slot).at(moment) for slot in slots]
+        else:
+            command = (0, pack("MGET", *keys), False)
+            clock = self._store.clock
+            if clock(0).at(now()) is None:
                 (values,) = yield Timed([command])
             else:
                 values = yield command
-            if isinstance(values, Refusal):
-                raise values.error(store.where)
-            return values  # type: ignore[no-any-return]
+            times = repeat(clock(0).at(now()))
+            if type(values) is not list:
+                raise self._strange(values)
+        found: list[Found | None] = []
+        keep, new = found.append, tuple.__new__
+        for value, time in zip(values, times):  # noqa: B905 - `repeat` has no end
+            if value is None:
+                keep(None)
+                continue
+            try:
+                (dies,) = _head(value)
+            except (struct.error, TypeError):  # too short, or no value at all
+                dies = 0
+            if time is not None and 0 < dies < _PLAIN:
+                left = dies / 1000 - time
+                keep(new(Found, (value[8:], left)) if left >= 0 else None)
+            else:
+                index = len(found)
+                keep((yield from self._rare(self._home(names[index]), keys[index], value)))
+        return found
+
+    def _get_each(
+        self, names: Sequence[str], keys: Sequence[str], primary: bool
+    ) -> Steps[list[Any]]:
+        """The raw values, in a cluster."""
+        places = [self._by_hex[name[-32:-30]] for name in names]
         commands = [
             (home.slot, pack("GET", key), self._replica(home, primary))
             for home, key in zip(places, keys, strict=True)
         ]
-        known = all(store.clock(home.slot).at(moment) is not None for home in places)
+        moment = now()
+        known = all(self._store.clock(home.slot).at(moment) is not None for home in places)
         values = yield commands if known else Timed(commands)
         return values  # type: ignore[no-any-return]
 
-    def _replicas(self, places: Iterable[Home], primary: bool) -> bool:
-        return self._store.replicas and all(self._replica(home, primary) for home in places)
+    def _rare(self, home: Home, key: str | bytes, value: Any) -> Steps[Found | None]:
+        """What is not simply a value that dies at a known time."""
+        if type(value) is not bytes:
+            raise self._strange(value)
+        if value[:1] == b"\0":
+            return _found(value, self._store.clock(home.slot))
+        left = yield (home.slot, pack("PTTL", key), False)
+        return self._plain(value, left)
 
     def _plain(self, value: bytes, left: Any) -> Found | None:
         """A value that is not of our writing, or a counter."""
@@ -204,14 +213,8 @@ class RedisSpace(Space):
         for index, (home, (key, _, _)) in enumerate(triples):
             was, value = answers[2 * index : 2 * index + 2]
             found = None
-            if type(value) is bytes:
-                if value[:1] == b"\0":
-                    found = _found(value, self._store.clock(home.slot))
-                else:
-                    left = yield (home.slot, pack("PTTL", key), False)
-                    found = self._plain(value, left)
-            elif value is not None:
-                raise self._strange(value)
+            if value is not None:
+                found = yield from self._rare(home, key, value)
             if was is None:
                 leases.append(Lease(token, True, False, found))
             elif type(was) is bytes:
