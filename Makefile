@@ -3,9 +3,10 @@
 
 # The interpreter: a command or a path. Without it the best one found, see tools/pythons.
 PYTHON ?=
-# Further options for pytest, for example TESTFLAGS="-k wheel -x", and for `make bench`.
+# Further options for pytest, for example TESTFLAGS="-k wheel -x", for `make bench` and for `make demo-tiers`.
 TESTFLAGS ?=
 BENCHFLAGS ?=
+DEMOFLAGS ?=
 # What has a long form; TESTFLAGS for `make soak` name other tests or fewer.
 SOAKED := tests/models tests/stress tests/whitebox
 
@@ -14,12 +15,12 @@ PY := $(VENV)/bin/python
 QUIET_PIP := --disable-pip-version-check --no-input -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak debug asan docs lint clean build
+.PHONY: help run demo-tiers test bench soak debug asan docs lint clean build
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
-	@echo "  (make test PYTHON=python3.12 picks the interpreter; TESTFLAGS and BENCHFLAGS are passed on)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo "  (make test PYTHON=python3.12 picks the interpreter; TESTFLAGS, BENCHFLAGS and DEMOFLAGS are passed on)"
 
 # --- environments ------------------------------------------------------------------------------
 
@@ -54,6 +55,9 @@ build: $(VENV)/.made
 
 run: $(VENV)/.with-bench-quick build ## set up, then the quick microbenchmarks (under two minutes)
 	$(PY) -m fastcache bench --quick $(BENCHFLAGS)
+
+demo-tiers: $(VENV)/.with-redis build ## four processes over one Redis or SQLite, invalidating each other
+	$(PY) -m fastcache demo tiers $(DEMOFLAGS)
 
 test: servers $(VENV)/.with-test build ## set up (servers too, where permitted), then the whole suite
 	$(PY) -m pytest $(TESTFLAGS)

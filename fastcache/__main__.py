@@ -10,12 +10,14 @@ from collections.abc import Sequence
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     from fastcache._bench import cli as bench
+    from fastcache._demo import cli as demo
 
     parser = argparse.ArgumentParser(
         prog="python -m fastcache", description="Tools around the cache library fastcache."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
     bench.add_parser(commands)
+    demo.add_parser(commands)
     return parser
 
 

@@ -29,6 +29,7 @@ LAYERS = {
     "": FACE,
     "__main__": FACE,
     "_bench": FACE,
+    "_demo": FACE,
     "cachetools": FACE,
     "contrib": FACE,
     "testing": FACE,

@@ -57,7 +57,7 @@ def test_the_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_the_commands_exist(page: Path) -> None:
     makefile = ROOT / "Makefile"
-    targets = re.findall(r"^([a-z]+):", makefile.read_text(), re.M) if makefile.exists() else None
+    targets = re.findall(r"^([a-z-]+):", makefile.read_text(), re.M) if makefile.exists() else None
     for _, body in [*blocks(page, "console"), *blocks(page, "sh")]:
         for line in body.replace("\\\n", " ").splitlines():
             command = shlex.split(line.removeprefix("$ "), comments=True)
@@ -65,7 +65,7 @@ def test_the_commands_exist(page: Path) -> None:
                 build_parser().parse_args(command[3:])  # SystemExit where it does not exist
             if command[:1] == ["make"] and targets is not None:
                 assert {word for word in command[1:] if "=" not in word} <= set(targets), line
-    for target in re.findall(r"`make ([a-z]+)[^`]*`", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"`make ([a-z-]+)[^`]*`", page.read_text(encoding="utf-8")):
         assert targets is None or target in targets, f"make {target}"
 
 
