@@ -104,6 +104,12 @@ class Database:
             return self._open()
         return connection
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection that `ready` found, whatever has happened since: names have their numbers there."""
+        assert self._connection is not None
+        return self._connection
+
     def _open(self) -> sqlite3.Connection:
         if self._barred:
             raise StoreError(self.path, "file", self._barred)

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from fastcache.stores import _sqlite_changes as changes
+from fastcache.stores._generations import MovedError
 from fastcache.stores._sqlite_changes import READ, Slot, found_in, tag_id, value_id
 from fastcache.stores._sqlite_file import kind_of, log
 from fastcache.stores.protocol import (
@@ -93,7 +94,7 @@ class SQLiteSpace(Space):
         if at.words[bucket + 1] != at.done[bucket]:
             return self._read_settled(at, [name])[0]
         number = value_id(at, name)
-        row = self._file.ready().execute(READ, (number, name)).fetchone()
+        row = self._file.connection.execute(READ, (number, name)).fetchone()
         return found_in(at, number, row)
 
     def read_many(
@@ -107,7 +108,7 @@ class SQLiteSpace(Space):
         if not at.settled(set(map(bucket_of, names))):
             return self._read_settled(at, names)
         numbers = [value_id(at, name) for name in names]
-        connection = self._file.ready()
+        connection = self._file.connection
         rows: dict[int, tuple[str, bytes, int | None]] = {}
         for start in range(0, len(numbers), _MANY):
             part = numbers[start : start + _MANY]
@@ -128,8 +129,12 @@ class SQLiteSpace(Space):
         limit = time.monotonic() + 0.002
         while not (settled := at.settled(numbers)) and time.monotonic() < limit:
             time.sleep(0.0001)
-        connection = self._file.ready() if settled else self._file.begin()[0]
+        connection, generations = self._file.connection, at.file
+        if not settled:
+            connection, generations = self._file.begin()
         try:
+            if generations is not at.file:
+                raise MovedError  # once more, with other numbers
             if not settled:
                 self._repair(at, numbers)
             found = []
@@ -249,7 +254,7 @@ class SQLiteSpace(Space):
         at = self._slot()
         if at.settled((TAGS,)):
             known = [tag_id(at, tag) for tag in tags]
-            connection = self._file.ready()
+            connection = self._file.connection
             found = []
             for number in known:
                 row = connection.execute("SELECT sequence FROM tag WHERE id = ?", (number,))
