@@ -140,7 +140,7 @@ class Generations(NamedTuple):
 
     The views stay valid for as long as someone has them. When the file behind them was removed, they advance
     (all of them) once that is noticed, by `counters` at the latest, and stand still from then on:
-    whoever sees [0] advance, or another incarnation from `counters`, asks for `generations()` again.
+    whoever sees [0] advance asks for `generations()` again, and has lost everything if that is another object.
     """
 
     shared: memoryview
