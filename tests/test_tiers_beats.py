@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from servers import until
 from servers.redis import RedisServer
 
 from fastcache import Cache, TieredCache
-from fastcache.stores import RedisStore
+from fastcache.stores import RedisStore, SQLiteStore
 
 
 class Interrupted(RedisStore):
@@ -51,3 +52,27 @@ def test_a_message_that_overtakes_the_counters(
     assert "back in time" not in caplog.text
     other.l2.close()  # type: ignore[union-attr]
     store.close()
+
+
+def test_in_shared_memory_a_change_is_no_silence(tmp_path: Path) -> None:
+    """Somebody else changes another key while this one is loaded: L1 keeps it as long as ever."""
+
+    def load(key: str) -> int:
+        other.invalidate("elsewhere")
+        return 1
+
+    other = TieredCache[str, int](Cache(10), SQLiteStore(tmp_path / "x.db"), namespace="silence")
+    mine = TieredCache[str, int](
+        Cache(10), SQLiteStore(tmp_path / "x.db"), namespace="silence", loader=load, ttl=60
+    )
+    with mine, other:
+        assert mine.get("a") == mine.get("a") == 1
+        other.invalidate("elsewhere")
+        stats = mine.stats()
+        assert (stats.state, stats.loads, stats.stale) == ("healthy", 1, 0)
+        left = mine.l1.ttl("a")
+        assert left is not None
+        assert left > 50
+        assert (mine.get("a"), mine.stats().stale) == (1, 0)
+    for tiers in (mine, other):
+        tiers.l2.close()  # type: ignore[union-attr]

@@ -81,6 +81,8 @@ class Coherence:
         self._incarnation: int | None = None
         self._reset()
         self.lost_at = time.monotonic()
+        #: The shared memory could not be looked at, when that was last tried.
+        self.blind = False
         self._grown_at = 0.0
         if core.level != "eventual":
             self._trust.end()
@@ -241,6 +243,8 @@ class Coherence:
             self._trust.agree(now)
             if core.level == "bounded":
                 self._trust.forever()
+            self.lost_at = time.monotonic()
+            self.blind = False
 
     def _compare(self, counters: Sequence[Counter], before: Sequence[Counter | None]) -> None:
         """before: what was known when the counters were asked for. Since then messages may have come that tell of

@@ -170,7 +170,14 @@ class Core:
 
     def is_deaf(self) -> bool:
         """Whether nobody tells of changes though somebody should."""
-        return self.hears and self.level == "bounded" and not self.trust
+        if not self.hears or self.level != "bounded":
+            return False
+        link = self.link
+        if self.shares_memory and link is not None:
+            return (
+                link.blind
+            )  # no trust means that something changed, which the next hit will look at
+        return not self.trust
 
     def forget_key(self, key: Any, name: str) -> None:
         """Another process invalidated it."""
@@ -253,8 +260,9 @@ class Core:
             try:
                 link.catch_up()
             except StoreError as error:
+                link.blind = True
                 self.failed(error)
-            if self.trust:
+            else:
                 return self.l1.get(key, ABSENT)
         if not link.tried.is_set():
             return ABSENT
