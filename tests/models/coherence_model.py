@@ -31,7 +31,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, pairwise
+from sys import intern
 from typing import NamedTuple
 
 
@@ -175,7 +176,9 @@ FLOOR1, FLOOR4, QUEUED = next(_at), next(_at), next(_at)
 QUEUE = next(_at)
 PROCESS = QUEUE + 5 * QUEUE_LENGTH  # a message: previous, counter, kind, sender, version
 
-(OP, AT, VALUE, TOKEN, SEEN, NOSTORE, FENCED, OUTDATED, WAITED, FOLLOWS, MIN1, MIN4, BEGAN) = range(13)
+(OP, AT, VALUE, TOKEN, SEEN, NOSTORE, FENCED, OUTDATED, WAITED, FOLLOWS, MIN1, MIN4, BEGAN) = range(
+    13
+)
 VALUE_SEQ = 13
 ACTOR = 14
 
@@ -190,9 +193,7 @@ RING_KEY, RING_TAG = 1, 2
     START, READ, CHECK, LEASING, WAITING, LOADING, FILLING, STORING, FOLLOWING, LATE_LEASE,
     EDIT, TELL, TELL2, RETURN, MARK, MARK_LATE, EDIT_HELD, COMMIT, PUT, KEEP, COMMIT_LATE,
 ) = range(21)  # fmt: skip
-FLIGHT = frozenset(
-    (READ, CHECK, LEASING, WAITING, LOADING, FILLING, STORING, LATE_LEASE)
-)
+FLIGHT = frozenset((READ, CHECK, LEASING, WAITING, LOADING, FILLING, STORING, LATE_LEASE))
 
 
 def held(lease: int) -> bool:
@@ -203,7 +204,7 @@ def held(lease: int) -> bool:
 class Model:
     """The successors of a state, under some rules."""
 
-    def __init__(self, scenario: Scenario, rules: Rules) -> None:
+    def __init__(self, scenario: Scenario, rules: Rules, symmetry: bool = True) -> None:
         self.scenario, self.rules = scenario, rules
         self.processes = range(len(scenario.programs))
         self.base = [GLOBALS + PROCESS * p for p in self.processes]
@@ -224,7 +225,7 @@ class Model:
         self.stores = self._ends({GET, SET, THROUGH})
         losses = {LOSE, FAILOVER, SPLIT, FLUSH, TICK} & scenario.faults.keys()
         self.lossless = not losses and not any(scenario.beats)
-        self.twins = self._twins()
+        self.twins = self._twins() if symmetry else []
         self.out: list[tuple[str, bytes]] = []
         self.label = ""
         self.step: dict[int, Callable[[bytes, int], None]] = {
@@ -266,7 +267,7 @@ class Model:
         """Neighbouring readers of one process that are alike: their exchange changes nothing."""
         found = []
         for crew in self.crew:
-            for a, b in zip(crew, crew[1:], strict=False):
+            for a, b in pairwise(crew):
                 if self.programs[a] == self.programs[b] and set(self.programs[a]) == {GET}:
                     found.append((a, b))
         return found
@@ -276,7 +277,11 @@ class Model:
             # Where nobody reads or stores any more, nothing depends on when messages come.
             if n[b + FLOOR4] and all(n[at + OP] >= last for at, last in self.reads[p]):
                 n[b + FLOOR1] = n[b + FLOOR4] = 0
-            if n[b + QUEUED] and self.lossless and all(n[at + OP] >= last for at, last in self.stores[p]):
+            if (
+                n[b + QUEUED]
+                and self.lossless
+                and all(n[at + OP] >= last for at, last in self.stores[p])
+            ):
                 while n[b + QUEUED]:
                     self.deliver(n, p)
                 n[b + FLOOR1] = n[b + FLOOR4] = 0
@@ -284,7 +289,7 @@ class Model:
             i, j = self.actor[a], self.actor[b]
             if n[i : i + ACTOR] > n[j : j + ACTOR]:
                 self.exchange(n, a, b)
-        self.out.append((self.label, bytes(n)))
+        self.out.append((intern(self.label), bytes(n)))
 
     def exchange(self, n: bytearray, a: int, b: int) -> None:
         i, j = self.actor[a], self.actor[b]
@@ -462,7 +467,10 @@ class Model:
         at = self.actor[a]
         if not self.scenario.lag:
             if value < n[at + MIN1]:
-                self.broken("S1", f"{self.name[a]} gets v{value}; v{n[at + MIN1]} was invalidated here before it began")
+                self.broken(
+                    "S1",
+                    f"{self.name[a]} gets v{value}; v{n[at + MIN1]} was invalidated here before it began",
+                )
             if value < n[at + MIN4]:
                 self.broken("S4", f"{self.name[a]} gets v{value}, but must know of v{n[at + MIN4]}")
         self.next_op(n, a)
@@ -522,7 +530,9 @@ class Model:
             n = self.begin(s, a, "finds a lease")
             n[at + SEEN] = lease
             n[at + TOKEN] = lease if self.rules.found_token else self.token(s, a)
-            n[at + AT] = LOADING if s[at + WAITED] and self.rules.wait_once or held(lease) else WAITING
+            n[at + AT] = (
+                LOADING if (s[at + WAITED] and self.rules.wait_once) or held(lease) else WAITING
+            )
         self.emit(n)
 
     def waiting(self, s: bytes, a: int) -> None:
@@ -687,7 +697,9 @@ class Model:
         b = self.base[p]
         if s[BUDGET[DOWN]]:
             for done in (False, True):
-                n = self.begin(s, a, f"cannot reach L2 to invalidate{', which does it' if done else ''}")
+                n = self.begin(
+                    s, a, f"cannot reach L2 to invalidate{', which does it' if done else ''}"
+                )
                 n[BUDGET[DOWN]] -= 1
                 n[b + RING] |= RING_KEY
                 if done:
@@ -931,10 +943,15 @@ class Model:
         if not n[b + BEAT_SEEN] or not n[b + BEAT_TAG_SEEN]:
             self.label += ": drops the bucket"
             if not n[LOST]:
-                self.broken("S7", f"{self.process_name[p]} drops the bucket though no message was lost")
+                self.broken(
+                    "S7", f"{self.process_name[p]} drops the bucket though no message was lost"
+                )
             back = n[b + BEAT_CTR] < n[b + KNOWN] or n[b + BEAT_TAG] < n[b + TAG_KNOWN]
             back |= n[b + BEAT_CTR] >> 4 != n[b + KNOWN] >> 4  # another incarnation
-            if n[b + RING] and (rules.replay in ("difference", "reconnect") or back and rules.replay == "regression"):
+            if n[b + RING] and (
+                rules.replay in ("difference", "reconnect")
+                or (back and rules.replay == "regression")
+            ):
                 n[b + REPLAYING] = 1
             n[b + KNOWN], n[b + TAG_KNOWN] = n[b + BEAT_CTR], n[b + BEAT_TAG]
             if rules.compare:
@@ -986,10 +1003,12 @@ class Model:
             n[REPLICA] = n[SRC]
             self.emit(n)
         if s[BUDGET[EXPIRE]] and s[LEASE] and not (held(s[LEASE]) and s[REPLICA] != s[SRC]):
-            n = self.fault(s, EXPIRE, "the hold runs out" if held(s[LEASE]) else "the lease is lost")
+            n = self.fault(
+                s, EXPIRE, "the hold runs out" if held(s[LEASE]) else "the lease is lost"
+            )
             for a in self.actors if held(s[LEASE]) else ():
                 at = self.actor[a]
-                n[at + WAITED] |= n[at + AT] == COMMIT
+                n[at + WAITED] |= n[at + AT] in (EDIT_HELD, COMMIT)
             n[LEASE] = 0
             self.emit(n)
         if s[BUDGET[EVICT]] and s[VAL]:
@@ -1097,7 +1116,10 @@ class Model:
             self.broken("S2", f"L2 holds v{n[VAL]}, and v{want} was invalidated")
         for p, b in enumerate(self.base):
             if 0 < n[b + L1] < want:
-                self.broken("S2", f"L1 of {self.process_name[p]} holds v{n[b + L1]}, and v{want} was invalidated")
+                self.broken(
+                    "S2",
+                    f"L1 of {self.process_name[p]} holds v{n[b + L1]}, and v{want} was invalidated",
+                )
 
     def settle(self, n: bytearray, p: int) -> None:
         b = self.base[p]
@@ -1120,18 +1142,18 @@ class Model:
 
 def check(scenario: Scenario, rules: Rules | None = None, limit: int = 20_000_000) -> Result:
     """Walk through all states; stop at the first violation. RuntimeError: there are more than `limit`."""
-    model = Model(scenario, rules if rules is not None else Rules())
+    rules = rules if rules is not None else Rules()
+    result = _search(Model(scenario, rules), limit)
+    if result.claim is not None:
+        # Once more, without taking readers that are alike for each other, so that the trace can be read.
+        result = _search(Model(scenario, rules, symmetry=False), limit)
+    return result
+
+
+def _search(model: Model, limit: int) -> Result:
     first = model.initial()
     came_from: dict[bytes, tuple[bytes | None, str]] = {first: (None, "")}
     queue = deque([first])
-
-    def trace(state: bytes | None) -> list[str]:
-        steps = []
-        while state is not None:
-            state, label = came_from[state]
-            steps.append(label)
-        return steps[-2::-1]
-
     while queue:
         state = queue.popleft()
         try:
@@ -1139,8 +1161,12 @@ def check(scenario: Scenario, rules: Rules | None = None, limit: int = 20_000_00
                 model.rest(state)
             following = model.successors(state)
         except Broken as broken:
-            steps = [*trace(state), f"{broken.label}: {broken.text}"]
-            return Result(len(came_from), broken.claim, steps)
+            steps = [f"{broken.label}: {broken.text}"]
+            at: bytes | None = state
+            while at is not None:
+                at, label = came_from[at]
+                steps.append(label)
+            return Result(len(came_from), broken.claim, steps[-2::-1])
         for label, new in following:
             if new not in came_from:
                 came_from[new] = (state, label)
