@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from fastcache.stores.redis.errors import Refusal, WireError
-from fastcache.stores.redis.way import MORE, PIECE, new_reader
+from fastcache.stores.redis.way import MORE, PIECE, new_reader, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,10 +27,21 @@ _LATER = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWr
 class AsyncWire:
     """A connection of one event loop, for one task at a time. Made by `open_wire`, connected."""
 
-    __slots__ = ("_count", "_future", "_loop", "_out", "_reader", "_replies", "_socket", "way")
+    __slots__ = (
+        "_count",
+        "_future",
+        "_loop",
+        "_out",
+        "_reader",
+        "_replies",
+        "_socket",
+        "used",
+        "way",
+    )
 
     def __init__(self, way: Way, loop: asyncio.AbstractEventLoop, connected: socket.socket) -> None:
         self.way = way
+        self.used = 0.0
         self._loop = loop
         self._socket: socket.socket | None = connected
         self._reader = new_reader()
@@ -65,6 +76,10 @@ class AsyncWire:
 
     def lost(self) -> bool:
         return self._socket is None
+
+    def stale(self) -> bool:
+        """Whether it cannot be used again, in a way that its event loop may not have come to see."""
+        return self._socket is None or readable(self._socket)
 
     def close(self) -> None:
         """On its event loop."""

@@ -244,7 +244,11 @@ class Node:
         if own is None or own.ref() is not loop:
             own = self._new_loop(loop)
         wire = own.idle.pop() if own.idle else await self._anew(own, loop)
-        if wire.lost() or wire.way is not self.way:
+        if (
+            wire.lost()
+            or wire.way is not self.way
+            or (0.0 < wire.used < monotonic() - REST and wire.stale())
+        ):
             # Lost while it rested: nothing has been sent.
             wire.close()
             own.made -= 1
@@ -260,6 +264,7 @@ class Node:
             wire.close()
             own.made -= 1
         else:
+            wire.used = monotonic()
             own.idle.append(wire)
         if own.waiters:
             own.wake()

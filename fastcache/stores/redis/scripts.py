@@ -89,13 +89,19 @@ return 0
 """
 )
 
-# KEYS: value, lease, counter, ... ARGV: fresh, body, ...
+# KEYS: value, lease, counter, ... ARGV: fresh, token of the hold that ends, body, ...
 # Deletions first: after a write that was allowed a script may go on in a server whose memory is full.
 INVALIDATE: Final = _script(
     _TELL
     + """
-for i = 1, #KEYS, 3 do redis.call('DEL', KEYS[i], KEYS[i + 1]) end
-for i = 3, #KEYS, 3 do tell(KEYS[i], ARGV[1], ARGV[i / 3 + 1]) end
+for i = 1, #KEYS, 3 do
+  redis.call('DEL', KEYS[i])
+  local lease = redis.call('GET', KEYS[i + 1])
+  if lease and (string.sub(lease, 1, 1) ~= '!' or lease == '!' .. ARGV[2]) then
+    redis.call('DEL', KEYS[i + 1])
+  end
+end
+for i = 3, #KEYS, 3 do tell(KEYS[i], ARGV[1], ARGV[i / 3 + 2]) end
 return 0
 """
 )
@@ -194,8 +200,9 @@ TAGS_READ: Final = _script(
     + """
 local inc, seq, there = sequence(KEYS[1], ARGV[1])
 seq = string.format('%.0f', seq)
-if not there then redis.pcall('SET', KEYS[1], inc .. ':' .. seq) end
-local found = {inc .. ':' .. seq}
+local counter = inc .. ':' .. seq
+if not there and redis.pcall('SET', KEYS[1], counter).err then counter = '0:0' end
+local found = {counter}
 for i = 2, #KEYS do
   local was = redis.call('GET', KEYS[i])
   if not was then

@@ -261,8 +261,8 @@ class RedisSpace(Space):
         finally:
             self._note(targets)
 
-    def invalidate(self, targets: Sequence[Target]) -> Steps[None]:
-        yield from self._tell(scripts.INVALIDATE, targets, [])
+    def invalidate(self, targets: Sequence[Target], token: bytes = b"") -> Steps[None]:
+        yield from self._tell(scripts.INVALIDATE, targets, [token])
 
     def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:
         yield from self._tell(scripts.HOLD, targets, [token, max(1, int(ttl * 1000))])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import select
+import selectors
 from typing import TYPE_CHECKING, Any, Final
 
 import hiredis
@@ -9,6 +11,7 @@ import hiredis
 from fastcache.stores.redis.errors import Refusal, WireError
 
 if TYPE_CHECKING:
+    import socket
     import ssl
     from collections.abc import Sequence
 
@@ -124,6 +127,20 @@ class Way:
         """A connection that was lost."""
         reason = error.strerror or str(error) or type(error).__name__
         return WireError(self.where, "closed", f"the connection broke: {reason}")
+
+
+def readable(connected: socket.socket) -> bool:
+    """Whether something has come, the end of the connection included. Takes nothing."""
+    try:
+        if hasattr(select, "poll"):
+            poll = select.poll()
+            poll.register(connected, select.POLLIN)
+            return bool(poll.poll(0))
+        with selectors.DefaultSelector() as selector:
+            selector.register(connected, selectors.EVENT_READ)
+            return bool(selector.select(0))
+    except (OSError, ValueError):  # closed on our side
+        return True
 
 
 def new_reader() -> Any:

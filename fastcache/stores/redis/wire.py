@@ -11,8 +11,6 @@ redis-py's connections are not used: theirs is a time-out for each piece of an a
 from __future__ import annotations
 
 import contextlib
-import select
-import selectors
 import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from fastcache.stores.redis.errors import Refusal, WireError
-from fastcache.stores.redis.way import MORE, PIECE, new_reader
+from fastcache.stores.redis.way import MORE, PIECE, new_reader, readable
 
 if TYPE_CHECKING:
     from fastcache.stores.redis.way import Way
@@ -45,6 +43,10 @@ class Wire:
                 self.close()
                 error.sent = False
                 raise
+
+    def __del__(self) -> None:
+        if hasattr(self, "_socket"):  # else it was never connected
+            self.close()
 
     def one(self, data: bytes) -> Any:
         """The reply to one command; a Refusal if it is an error."""
@@ -134,16 +136,7 @@ class Wire:
 
     def stale(self) -> bool:
         """Whether it cannot be used again: the server closed it, or sent what nobody asked for."""
-        try:
-            if hasattr(select, "poll"):
-                poll = select.poll()
-                poll.register(self._socket, select.POLLIN)
-                return bool(poll.poll(0))
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._socket, selectors.EVENT_READ)
-                return bool(selector.select(0))
-        except (OSError, ValueError):  # closed on our side
-            return True
+        return readable(self._socket)
 
     # ---- for listeners ---------------------------------------------------------------------------
 
