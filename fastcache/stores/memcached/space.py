@@ -276,7 +276,8 @@ class MemcachedSpace(Counting):
         yield from self._tell(messages)
         return [swap.done for swap in swaps]
 
-    def invalidate(self, targets: Sequence[Target]) -> Steps[None]:
+    def invalidate(self, targets: Sequence[Target], token: bytes = b"") -> Steps[None]:
+        # holds end too, whoever's they are: to leave them would take two more round trips
         yield from self._remove(
             targets, [(meta.delete(self._key(target.name)),) for target in targets]
         )

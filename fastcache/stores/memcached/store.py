@@ -153,8 +153,8 @@ class MemcachedStore(Store):
             return await self.nodes[request.node].asend(request.commands, request.newest)
         if isinstance(request, Through):
             return await request.store.asend(request.request)
-        if len(request) == 1:
-            return [await self._outcome(request[0])]
+        if len(request) <= 1:
+            return [await self._outcome(batch) for batch in request]
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._outcome(batch)) for batch in request]
         return [task.result() for task in tasks]
@@ -193,10 +193,12 @@ class MemcachedStore(Store):
 
     def check(self) -> Steps[None]:
         """StoreError: one of them is of another kind or too old, or none is there."""
-        scratch = meta.put(b"fc:check", b"", b"T1 c")
-        outcomes = yield [Batch(i, (meta.VERSION, scratch)) for i in range(len(self.nodes))]
+        everywhere = range(len(self.nodes))
+        outcomes = yield [Batch(i, (meta.VERSION,)) for i in everywhere]
         errors = []
-        for node, outcome in zip(self.nodes, outcomes, strict=True):
+        alive = []
+        for i, outcome in zip(everywhere, outcomes, strict=True):
+            where = self.nodes[i].where
             if isinstance(outcome, StoreError):
                 errors.append(outcome)
                 continue
@@ -204,9 +206,13 @@ class MemcachedStore(Store):
             numbers = tuple(map(int, re.findall(r"\d+", version)[:3]))
             if numbers < OLDEST:
                 wanted = ".".join(map(str, OLDEST))
-                raise StoreError(
-                    node.where, "old", f"expected memcached {wanted} or newer, this is {version}"
-                )
+                text = f"expected memcached {wanted} or newer, this is {version}"
+                raise StoreError(where, "old", text)
+            alive.append(i)
+        # proxies have versions as well, and not all of them know the meta protocol
+        scratch = meta.put(b"fc:check", b"", b"T1 c")
+        outcomes = yield [Batch(i, (scratch,)) for i in alive]
+        errors += [outcome for outcome in outcomes if isinstance(outcome, StoreError)]
         for error in errors:
             if error.kind in ("old", "auth", "protocol") or len(errors) == len(self.nodes):
                 raise error
