@@ -362,6 +362,7 @@ class WriteBehind(TaskFaces):
                 queue.changed.notify_all()
             for waiter in queue.take_waiters():
                 waiter()
+            self._stop_committing()
             written = self.flush(timeout)
             with queue.lock:
                 drainer.stopping = True

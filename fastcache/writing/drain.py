@@ -87,7 +87,8 @@ class Drainer:
 
     def start(self) -> None:
         """Begin, unless it has. Called under the queue's lock."""
-        if self.thread is None:
+        # Not alive: its start was interrupted.
+        if self.thread is None or not (self.stopping or self.thread.is_alive()):
             self.queue.wake_at = self.batch
             self.thread = threading.Thread(
                 target=self._run, args=(os.getpid(),), name="fastcache-drain", daemon=True

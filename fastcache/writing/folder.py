@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastcache.writing.errors import JournalError
-from fastcache.writing.journal import Journal
+from fastcache.writing.journal import Journal, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -46,6 +46,7 @@ def orphans(
     Each is locked when it is yielded. strict: JournalError for the first that is not a journal, or of a newer
     version; otherwise that is logged, once.
     """
+    sweep(folder)
     for path in journals(folder):
         if path.stem in mine:
             continue

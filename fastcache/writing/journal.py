@@ -60,6 +60,10 @@ _SCHEMA = f"""
 _inherited: list[object] = []
 
 
+#: Ending of a journal that is being made.
+UNFINISHED = ".new"
+
+
 class Record(NamedTuple):
     """A row of `ops`: key and value encoded."""
 
@@ -113,18 +117,25 @@ class Journal:
             lock = _take_lock(path, new=True)
             if lock is not None:
                 break
+        unfinished = path.with_suffix(UNFINISHED)
         try:
-            connection = connect_new(path)
+            connection = connect_new(unfinished)
             facts = {"writer": writer, "pid": os.getpid(), "made": time.time(), "trimmed": 0}
             with connection:
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", facts.items())
+            connection.close()
+            os.rename(unfinished, path)  # so that a journal is whole as soon as it is there
+            connection = _connect(path)
             _tune(connection, durability)
             if durability == "power":
                 salvage.sync_folder(folder)
-        except (sqlite3.Error, OSError) as error:
+        except BaseException as error:
+            unfinished.unlink(missing_ok=True)
             _remove(path)
             os.close(lock)
-            raise JournalError(str(path), f"cannot be made: {error}") from error
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise JournalError(str(path), f"cannot be made: {error}") from error
+            raise
         return cls(path, lock, connection)
 
     @classmethod
@@ -138,6 +149,11 @@ class Journal:
         if lock is None:
             return None
         try:
+            if path.stat().st_size == 0:
+                log.warning("journal %s is empty, as after a loss of power; it is removed", path)
+                _remove(path)
+                os.close(lock)
+                return None
             check_header(path)
             frames = salvage.frames(path)
             connection = _connect(path)
@@ -304,17 +320,21 @@ class Journal:
     def _together(self, statements: Iterable[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
         cursor = self._cursor
         try:
-            cursor.execute("BEGIN IMMEDIATE")
             try:
+                cursor.execute("BEGIN IMMEDIATE")
                 for sql, parameters in statements:
                     cursor.executemany(sql, parameters)
                 cursor.execute("COMMIT")
             except BaseException:
-                if self.connection.in_transaction:  # some errors have rolled back already
-                    cursor.execute("ROLLBACK")
+                self.recover()
                 raise
         except sqlite3.Error as error:
             raise self._failed(error) from error
+
+    def recover(self) -> None:
+        """Take back what was begun, if anything was (some errors have done so already)."""
+        if self.connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
 
     def _all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         try:
@@ -330,6 +350,14 @@ class Journal:
 
 
 # ---- files and locks ---------------------------------------------------------------------------------
+
+
+def sweep(folder: Path) -> None:
+    """Remove what processes left that were killed while they made a journal, or removed one."""
+    for name in folder.glob("*.lock"):
+        path = name.with_suffix(".journal")
+        if not path.exists() and (lock := _take_lock(path, new=False)) is not None:
+            os.close(lock)  # it has come since
 
 
 def check_header(path: Path) -> None:
@@ -372,10 +400,12 @@ def _take_lock(path: Path, *, new: bool) -> int | None:
         raise JournalError(str(path), f"cannot be locked: {error}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(lock), os.stat(name)) and (new or path.exists()):
-            return lock
-        if not new:
-            name.unlink(missing_ok=True)  # left over: its journal is gone
+        if os.path.samestat(os.fstat(lock), os.stat(name)):
+            if new or path.exists():
+                return lock
+            # Left over: its journal is gone, or was never finished.
+            path.with_suffix(UNFINISHED).unlink(missing_ok=True)
+            _remove(path)
     except BlockingIOError:
         pass
     except FileNotFoundError:
@@ -402,6 +432,8 @@ def connect_new(path: Path) -> sqlite3.Connection:
     # file that SQLite has open must never be closed here: that would end SQLite's locks on it.)
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     connection = _connect(path)
+    # Nobody looks at it before it is finished, so it needs no way back.
+    connection.execute("PRAGMA journal_mode = MEMORY")
     connection.executescript(f"BEGIN; {_SCHEMA} COMMIT")
     return connection
 

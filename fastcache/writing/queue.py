@@ -159,23 +159,31 @@ class Queue:
         JournalError: they could not be kept. Closed.
         """
         lock = self.lock
-        if lock.acquire(False):
-            self._owner = threading.get_ident()
-            try:
-                return self._commit(items)
-            finally:
-                self._owner = 0
-                lock.release()
+        if not lock.locked():
+            # Only a with statement cannot be interrupted between getting the lock and knowing of it.
+            with lock:
+                self._owner = threading.get_ident()
+                try:
+                    return self._commit(items)
+                finally:
+                    self._owner = 0
         if self._owner == threading.get_ident():
-            raise RuntimeError(
-                "a write from within a write of the same thread (a signal handler, or a __del__): not possible here"
-            )
+            self._check_owner()
         ticket = Ticket(items)
         self._waiting.append(ticket)
         self.serve(ticket)
         if ticket.error is not None:
             raise ticket.error
         return not ticket.full
+
+    def _check_owner(self) -> None:
+        """RuntimeError if this thread holds the lock already; after an interrupt it may only seem so."""
+        if not self.lock.acquire(timeout=1.0):
+            raise RuntimeError(
+                "a write from within a write of the same thread (a signal handler, or a __del__)"
+            )
+        self._owner = 0
+        self.lock.release()
 
     def submit(self, ticket: Ticket) -> None:
         """Have a write committed by whoever calls `serve` next."""
@@ -341,6 +349,8 @@ class Queue:
     def _reconcile(self) -> None:
         """Make memory whole after an interrupted write, and take over what it left in the journal."""
         stream = self.own
+        if stream.journal is not None:
+            stream.journal.recover()
         rows = [*(row for chunk in stream.chunks for row in chunk), *stream.rows]
         known = max([stream.sequence, stream.through, *(row[SEQUENCE] for row in rows)])
         for row in rows:

@@ -70,6 +70,11 @@ class _Connection:
             if made is not None:
                 made.close()
 
+    def __del__(self) -> None:
+        made = getattr(self, "_made", None)
+        if made is not None:
+            made.close()
+
     def after_fork(self) -> None:
         """In the child: forget the parent's connection, without closing it."""
         from fastcache.writing.journal import keep_for_ever

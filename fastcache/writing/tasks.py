@@ -31,7 +31,7 @@ class TaskFaces:
     _on_full: str
     _block_timeout: float | None
     _closing: threading.Lock
-    _committing: queues.SimpleQueue[None] | None
+    _committing: queues.SimpleQueue[bool] | None
 
     if TYPE_CHECKING:
 
@@ -116,13 +116,15 @@ class TaskFaces:
         if committing is None:
             committing = self._start_committing()
         self._queue.submit(ticket)
-        committing.put(None)
+        committing.put(True)
+        if self._queue.closed:
+            self._queue.serve()  # that thread may be gone
         await future
         if ticket.error is not None:
             raise ticket.error
         return ticket
 
-    def _start_committing(self) -> queues.SimpleQueue[None]:
+    def _start_committing(self) -> queues.SimpleQueue[bool]:
         with self._closing:
             if self._committing is None:
                 self._committing = queues.SimpleQueue()
@@ -134,12 +136,19 @@ class TaskFaces:
                 ).start()
             return self._committing
 
-    def _commit_for_tasks(self, calls: queues.SimpleQueue[None]) -> None:
+    def _commit_for_tasks(self, calls: queues.SimpleQueue[bool]) -> None:
         while True:
-            calls.get()
+            go_on = calls.get()
             while not calls.empty():  # one commit serves all that wait
-                calls.get()
+                go_on = calls.get() and go_on
             self._queue.serve()
+            if not go_on:
+                return
+
+    def _stop_committing(self) -> None:
+        """Let the thread end, when it has served those who wait."""
+        if self._committing is not None:
+            self._committing.put(False)
 
     async def _await_room(self, items: Sequence[Item], deadline: float | None) -> None:
         import asyncio

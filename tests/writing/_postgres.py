@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-
 from servers import Server, free_port, program
 
 USER = "postgres"

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from _support import run_threads, until
+from stress.support import child_environment
+
 from fastcache import writing
 from fastcache._types import MISSING
 from fastcache.writing import (
@@ -29,7 +30,6 @@ from fastcache.writing import (
     WriteBehind,
     WriteThrough,
 )
-from stress.support import child_environment
 
 Make = Callable[..., WriteBehind]
 
@@ -555,7 +555,8 @@ def test_flush_gives_up_after_its_time(make: Make) -> None:
 def test_a_forked_child_starts_empty_and_leaves_the_parents_journal_alone(tmp_path: Path) -> None:
     source = tmp_path / "app.db"
     out = run_script(
-        START + """
+        START
+        + """
 w = make(journal=sys.argv[1] + ".j")
 w.put("a", 1); w.incr("n", 1)
 child = os.fork()
@@ -588,12 +589,13 @@ print(os.listdir(sys.argv[1] + ".j"))
 
 def test_a_fork_in_the_midst_of_writes_by_threads(tmp_path: Path) -> None:
     run_script(
-        START + """
+        START
+        + """
 import time
 w = make(journal=sys.argv[1] + ".j", batch=10)
 stop = threading.Event()
 def work():
-    while not stop.is_set():
+    while not stop.wait(0.0002):
         w.incr("n")
 threads = [threading.Thread(target=work) for _ in range(3)]
 for thread in threads: thread.start()
@@ -616,7 +618,8 @@ def test_a_write_from_a_finalizer_in_the_midst_of_a_write_is_refused_and_hangs_n
     tmp_path: Path,
 ) -> None:
     run_script(
-        START + """
+        START
+        + """
 import gc
 w = make(journal=sys.argv[1] + ".j")
 errors = []
@@ -637,16 +640,18 @@ assert w.close(30)
 
 def test_ctrl_c_at_any_moment_leaves_the_queue_whole(tmp_path: Path) -> None:
     out = run_script(
-        START + """
+        START
+        + """
 import itertools, random
 w = make(journal=sys.argv[1] + ".j", max_pending=10**6, batch=10**6)
+w.put("a", 0)
 done = 0
 signal.signal(signal.SIGALRM, signal.default_int_handler)
 draw = random.Random(1)
 interrupted = 0
 for round in range(200):
-    signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.0005, 0.003))
     try:
+        signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.0005, 0.003))
         for i in itertools.count():
             w.incr("n")
             done += 1

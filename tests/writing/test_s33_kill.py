@@ -7,10 +7,10 @@ import signal
 from pathlib import Path
 
 import pytest
-
-from fastcache.writing import SQLiteLoader
 from stress.support import scaled
 from writing.harness import Ledger, finish, kill_after, start
+
+from fastcache.writing import SQLiteLoader
 
 KEYS = [f"{letter}{n}" for letter in "nv" for n in range(5)]
 
