@@ -134,6 +134,30 @@ def test_a_user_who_may_not_write(run: Run, own_redis: RedisServer) -> None:
     store.close()
 
 
+def test_a_user_who_may_do_what_the_docs_list(run: Run, own_redis: RedisServer) -> None:
+    allowed = "+@read +@write +@connection +@scripting +@pubsub +time +info ~fc:* &fc:*"
+    with own_redis.client() as client:
+        client.execute_command(f"ACL SETUSER cache on >secret {allowed}")
+    store = RedisStore(f"redis://cache:secret@127.0.0.1:{own_redis.port}/1")
+    space = space_of(store)
+    run(store, store.check())
+    listener = RedisBackplane(store, tracking=True).listen(space.namespace)
+    run(store, space.counters())
+    (lease,) = run(store, space.lease([NAME], b"token", 60.0))
+    assert run(store, space.fill([Fill(NAME, lease.token, b"1", 60.0)])) == [True]
+    assert run(store, space.incr(KEY, 1, 0, None)) == 2
+    assert run(store, space.touch(KEY, b"2", 60.0)) is True
+    run(store, space.invalidate_tags([b"tag"]))
+    run(store, space.tags([b"tag", b"other"]))
+    run(store, space.publish(b"event"))
+    run(store, space.hold([KEY], b"hold", 60.0))
+    run(store, space.give_up([NAME], b"token"))
+    run(store, space.invalidate([KEY]))
+    assert listener.ping(5.0)
+    listener.close()
+    store.close()
+
+
 # ---- what is there -------------------------------------------------------------------------------
 
 
