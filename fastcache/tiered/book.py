@@ -25,9 +25,13 @@ class TagBook:
     one that was current before its load began. Safe from any thread."""
 
     def __init__(
-        self, heard: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self,
+        heard: Callable[[], bool],
+        unheard: float = UNHEARD,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._heard = heard
+        self._unheard = unheard
         self._clock = clock
         self._lock = threading.Lock()
         self._last: dict[bytes, int] = {}
@@ -37,7 +41,7 @@ class TagBook:
 
     def unknown(self, tags: Iterable[bytes]) -> list[bytes]:
         """Those of which the store has to be asked, the root among them."""
-        if not self._heard() and self._clock() - self._read_at > UNHEARD:
+        if not self._heard() and self._clock() - self._read_at >= self._unheard:
             self.forget()
         last = self._last
         return [tag for tag in (ROOT, *tags) if tag not in last]

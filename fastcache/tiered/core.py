@@ -12,7 +12,7 @@ from fastcache._core import _ABSENT, _KEYWORDS, Cache, fence_loads, forget_under
 from fastcache._keys import check_namespace, decode, encode, name_of_encoded, register_kind
 from fastcache.loading.loader import Call
 from fastcache.stores.protocol import BUCKETS, Space, Store, StoreError, Target, bucket_of
-from fastcache.tiered.book import FUNCTION, ROOT, TagBook
+from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
 from fastcache.tiered.coherence import Coherence
 from fastcache.tiered.gate import Cap, Gate
 from fastcache.tiered.index import Index
@@ -82,7 +82,7 @@ class Core:
         self.send: Callable[[Any], Any] = _nothing
         if store is not None:
             self.send = store.asend if asynchronous else store.send
-        self.book = TagBook(self._is_heard)
+        self.book = TagBook(self._is_heard, 0.0 if options.level == "strong" else UNHEARD)
         codec = None
         if store is not None:
             from fastcache._envelope import Codec
@@ -166,7 +166,7 @@ class Core:
     # ---- what it hears -----------------------------------------------------------------------------
 
     def _is_heard(self) -> bool:
-        return self.hears and bool(self.trust)
+        return self.hears and self.level == "bounded" and bool(self.trust)
 
     def is_deaf(self) -> bool:
         """Whether nobody tells of changes though somebody should."""
@@ -248,6 +248,18 @@ class Core:
             return Call(None, self.l1, key, self.loader, (key,), {})
         return Call(None, self.l1, key, function, (), {}, ttl=ttl, tags=tags)
 
+    def look(self) -> None:
+        """Where the changes of others are seen in shared memory: heed those that came."""
+        link = self.link
+        if link is None or self.trust:
+            return
+        link.start()
+        try:
+            link.catch_up()
+        except StoreError as error:
+            link.blind = True
+            self.failed(error)
+
     def held(self, key: Any) -> Any:
         """What L1 may serve though it is not trusted, counted as stale; else ABSENT."""
         if self.level == "strong":
@@ -256,13 +268,8 @@ class Core:
         if link is None:
             return ABSENT
         if self.shares_memory:
-            link.start()
-            try:
-                link.catch_up()
-            except StoreError as error:
-                link.blind = True
-                self.failed(error)
-            else:
+            self.look()
+            if not link.blind:
                 return self.l1.get(key, ABSENT)
         if not link.tried.is_set():
             return ABSENT

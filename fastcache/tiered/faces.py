@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fastcache._core import Cache, TierFront
 from fastcache._types import MISSING
+from fastcache.loading.rules import seconds
 from fastcache.stores.protocol import Backplane, Store
 from fastcache.tiered.core import Core, checked_namespace
 from fastcache.tiered.drivers import acarry, carry
 from fastcache.tiered.events import Events
 from fastcache.tiered.options import TierOptions
 from fastcache.tiered.updating import AsyncUpdating, Updating
-from fastcache.tiered.values import ABSENT
+from fastcache.tiered.values import ABSENT, tags_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from fastcache.loading.loader import Call
     from fastcache.tiered.stats import TieredStats
 
 K = TypeVar("K")
@@ -85,7 +87,6 @@ class _Face(TierFront, Generic[K, V]):
         space = checked_namespace(namespace, l2 is not None or plane is not None)
         if checked.level == "strong" and l2 is None:
             raise ValueError("level='strong' asks L2 at each read, and there is none")
-        _own(l1, self)
         self._open(l1, MISSING)
         self._core = Core(
             l1, self._trust, l2, checked,
@@ -98,6 +99,7 @@ class _Face(TierFront, Generic[K, V]):
             asynchronous=self._asynchronous,
         )  # fmt: skip
         self._events = Events(self._core)
+        _own(l1, self)  # at the end: whom an option was wrong of owns nothing
 
     @property
     def namespace(self) -> str | None:
@@ -132,13 +134,31 @@ class _Face(TierFront, Generic[K, V]):
 
     def _get_or_set(
         self, key: Any, factory: Callable[[], Any], ttl: Any, tags: Any
-    ) -> tuple[Any, bool]:
+    ) -> tuple[Call, bool, list[None]]:
+        """The call, whether what is there is of no use, and what is not empty once the factory was called."""
         if not callable(factory):
             raise TypeError(f"factory must be callable, got {factory!r}")
-        call = self._core.call(key, factory, ttl=ttl, tags=tags)
+        from fastcache.loading.options import is_async
+
+        if not self._asynchronous and is_async(factory):
+            raise TypeError(
+                f"factory must not be async for a TieredCache, got {factory!r}: use AsyncTieredCache"
+            )
+        made: list[None] = []
+
+        def make() -> Any:
+            made.append(None)
+            return factory()
+
+        call = self._core.call(
+            key,
+            make,
+            ttl=ttl if ttl is ... else seconds("ttl", ttl),
+            tags=None if tags is None else tags_given(tags),
+        )
         # known not to exist: it is made now, whatever is there
         again = self._core.l1.peek(key, ABSENT) is MISSING or self._core.level == "strong"
-        return call, again
+        return call, again, made
 
     def __repr__(self) -> str:
         core = self._core
@@ -197,10 +217,12 @@ class TieredCache(_Face[K, V]):
         if value is ABSENT or value is MISSING:
             value = self._core.held(key) if not self._trust else ABSENT
         if value is ABSENT or value is MISSING:
-            call, again = self._get_or_set(key, factory, ttl, tags)
+            call, again, made = self._get_or_set(key, factory, ttl, tags)
             value = self._core.loads.fetch(call, again)
-        made: V = value
-        return made
+            while value is MISSING and not made:  # from somebody else's load
+                value = self._core.loads.fetch(call, True)
+        result: V = value
+        return result
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """The values of those keys that exist; at most one round trip to L2 and one bulk load."""
@@ -325,10 +347,12 @@ class AsyncTieredCache(_Face[K, V]):
         if value is ABSENT or value is MISSING:
             value = self._core.held(key) if not self._trust else ABSENT
         if value is ABSENT or value is MISSING:
-            call, again = self._get_or_set(key, factory, ttl, tags)
+            call, again, made = self._get_or_set(key, factory, ttl, tags)
             value = await self._core.loads.fetch(call, again)
-        made: V = value
-        return made
+            while value is MISSING and not made:  # from somebody else's load
+                value = await self._core.loads.fetch(call, True)
+        result: V = value
+        return result
 
     async def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """See TieredCache."""

@@ -153,15 +153,17 @@ class TierLoads(Loader):
         healthy = core.space is None
         if core.may_ask(name):
             try:
+                raw: Found | None = None
                 if not call.anew:
-                    found = yield from self.read(name, encoded)
+                    raw = yield from self._ask_for(name)
+                    found = yield from self._counted(raw, encoded)
                     if found is not None:
                         if self._lands(found, flight, call, name, old):
                             return None
                         old = old or self._past(found)
                 if call.function is not no_loader:
                     yield from self.know_tags()
-                    lease, found = yield from self._lease(name, encoded, flight, call)
+                    lease, found = yield from self._lease(name, encoded, flight, call, raw)
                     if found is not None and self._lands(found, flight, call, name, None):
                         return None
                 healthy = True
@@ -203,7 +205,12 @@ class TierLoads(Loader):
     def ready(self) -> Calls:
         """Wait, once, until this process hears what others invalidate, or cannot."""
         link = self.core.link
-        if link is None or link.tried.is_set():
+        if link is None:
+            return
+        if self.core.shares_memory:
+            self.core.look()  # nothing that is stored from now on is older than this
+            return
+        if link.tried.is_set():
             return
         link.start()
         end = time.monotonic() + 2 * self.core.trip
@@ -222,13 +229,22 @@ class TierLoads(Loader):
 
     def read(self, name: str, encoded: bytes) -> Calls:
         """What L2 has, if it is alive."""
+        return (yield from self._counted((yield from self._ask_for(name)), encoded))
+
+    def _ask_for(self, name: str) -> Calls:
+        """What lies in L2."""
         core = self.core
         found = yield from self.ask(core.space.read(name, primary=core.level == "strong"))
         core.gate.succeeded()
+        return found
+
+    def _counted(self, found: Found | None, encoded: bytes) -> Calls:
+        """The same opened, if it is alive."""
+        core = self.core
         if found is None:
             core.counts.add("l2_misses")
             return None
-        opened = yield from self._open(found, encoded)
+        opened = yield from self.opened(found, encoded)
         core.counts.add("l2_misses" if opened is None else "l2_hits")
         return opened
 
@@ -238,7 +254,7 @@ class TierLoads(Loader):
             return False
         return found.fresh is None or found.fresh > 0
 
-    def _open(self, found: Found, encoded: bytes) -> Calls:
+    def opened(self, found: Found, encoded: bytes) -> Calls:
         """What lies in L2, if it is alive."""
         core = self.core
         opened = core.values.open(found, encoded)
@@ -297,8 +313,11 @@ class TierLoads(Loader):
             return None
         return Old(found.value, False)
 
-    def _lease(self, name: str, encoded: bytes, flight: Flight, call: Call) -> Calls:
-        """(the lease under which to load, None), or (None, what another process has loaded)."""
+    def _lease(
+        self, name: str, encoded: bytes, flight: Flight, call: Call, seen: Found | None
+    ) -> Calls:
+        """(the lease under which to load, None), or (None, what another process has loaded). seen: what L2 had, of no
+        use."""
         core = self.core
         token = os.urandom(16)
         began = time.monotonic()
@@ -308,9 +327,14 @@ class TierLoads(Loader):
             (lease,) = yield from self.ask(core.space.lease([name], token, core.options.lease))
             if call.anew:
                 return lease, None
-            if lease.found is not None and not lease.ours:
-                opened = yield from self._open(lease.found, encoded)
+            come = lease.found
+            if come is not None and not (
+                lease.ours and seen is not None and come.data == seen.data
+            ):
+                # filled since L2 was read, even if its lease has gone by now
+                opened = yield from self.opened(come, encoded)
                 if self._wanted(opened, call):
+                    yield from self._give_up(lease, name)
                     return None, opened
             if lease.ours or lease.held:
                 return lease, None

@@ -15,6 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from fastcache._core import unwatch, watch
+from fastcache._envelope import STAMP
 from fastcache._keys import encode
 from fastcache._types import MISSING
 from fastcache.loading.rules import seconds
@@ -256,9 +257,18 @@ class Writes:
         )
         if data is None:
             raise TypeError(f"add: {value!r} would not come back from L2 as it is")
+        if lives == 0:
+            return False
         core.l1.delete(key)
         (lease,) = yield from ask(core.send, core.space.lease([name], token, core.options.lease))
         if lease.held:
+            return False
+        # once more: what somebody else added before the lease was taken is there by now, and what is added from now
+        # on takes the lease away
+        found = yield from core.loads.read(name, encoded)
+        if found is not None and not found.missing:
+            if lease.ours:
+                yield from ask(core.send, core.space.give_up([name], token))
             return False
         total = None if lives is None else lives + self._extra(lives)
         (filled,) = yield from ask(
@@ -283,12 +293,17 @@ class Writes:
         core = self._core
         lives = self._ttl(ttl)
         if core.space is None:
+            if core.l1.peek(key) is MISSING:
+                return False
             return core.l1.touch(key, ttl=core.values.l1_ttl(lives)[0])
         encoded, name = core.place(key)
+        yield from core.loads.ready()
         found = yield from ask(core.send, core.space.read(name, primary=True))
-        opened = None if found is None else core.values.open(found, encoded)
+        opened = None if found is None else (yield from core.loads.opened(found, encoded))
         if found is None or opened is None or opened.missing:
             return False
+        if opened.fresh is not None and opened.fresh <= 0:
+            return False  # kept for `stale` and `grace` alone
         if lives == 0:
             yield from self.invalidate([key])
             return True
@@ -308,15 +323,43 @@ class Writes:
         if core.source is not None:
             return (yield from core.source.incr(key, delta, initial))
         if core.space is None:
+            if core.l1.peek(key) is MISSING:
+                core.l1.delete(key)
+            if lives and core.l1.add(key, initial + delta, ttl=core.values.l1_ttl(lives)[0]):
+                return initial + delta
             return int(core.l1.incr(key, delta, initial))
         target = core.target(key)
         core.l1.delete(key)
         if core.link is not None:
             core.link.start()
-        number = yield from ask(core.send, core.space.incr(target, delta, initial, lives))
+        while True:
+            try:
+                number = yield from ask(core.send, core.space.incr(target, delta, initial, lives))
+                break
+            except TypeError:
+                if not (yield from self._clears(key, target)):
+                    raise
         core.l1.delete(key)
         yield from self._tell_others([target])
         return int(number)
+
+    def _clears(self, key: Any, target: Target) -> Doing[bool]:
+        """What lies there is no counter: whether it counts as absent, and is on its way out."""
+        core = self._core
+        encoded, name = core.place(key)
+        yield from core.loads.ready()
+        found = yield from ask(core.send, core.space.read(name, primary=True))
+        if found is None:
+            return True
+        opened = yield from core.loads.opened(found, encoded)
+        if opened is not None and not opened.missing:
+            return bool(opened.counter)
+        # by its first bytes, so that what somebody puts there meanwhile stays
+        yield from ask(core.send, core.space.touch(target, found.data[:STAMP], 0.001))
+        _, error = yield core.loads.sleep, (0.002,), {}
+        if error is not None:
+            raise error
+        return True
 
     def delete(self, keys: list[Any]) -> Doing[bool]:
         """From the source too, where there is a writer."""
