@@ -7,11 +7,10 @@ command is found out whatever caused it, and its connection is not used again.
 from __future__ import annotations
 
 import itertools
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 #: Bytes of a line, and of a value, beyond which an answer counts as garbage.
 _LINE = 4096
@@ -19,7 +18,11 @@ _LARGEST = 64 << 20
 #: Codes of replies that have flags and no data.
 _CODES = frozenset((b"HD", b"EN", b"NF", b"NS", b"EX"))
 
-_INTEGER = re.compile(rb"-?\d{1,20}")
+_SUCCESS = (b"VA", b"HD")
+_NONE: Mapping[bytes, int] = {}
+
+#: Of the commonest `mg`: its flags -> those that bring numbers.
+_WANTS = {b"v f t": b"ft", b"v": b"", b"v f t c": b"ftc"}
 
 _opaque = itertools.count()
 
@@ -43,25 +46,24 @@ class Command(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """code: two letters, or b"SERVER_ERROR". flags: as they came. data: of VA, or the text of an error or of other
-    replies."""
+    """code: two letters, or b"SERVER_ERROR". numbers: the arguments of the flags that were wanted, by letter. data: of
+    VA, or the text of an error or of other replies."""
 
     code: bytes
-    flags: Sequence[bytes]
+    numbers: Mapping[bytes, int]
     data: bytes
 
     def number(self, letter: bytes) -> int:
         """The argument of a flag, one of those that the command wanted."""
-        for flag in self.flags:
-            if flag[:1] == letter:
-                return int(flag[1:])
-        raise LookupError(f"the command did not want the flag {letter!r}")
+        return self.numbers[letter]
 
 
 def get(key: bytes, flags: bytes = b"v f t") -> Command:
     """`mg`: v for the data, f the client's flags, t the seconds left, c the number for compare-and-swap."""
     opaque = b"%x" % (next(_opaque) & 0xFFFFFFFF)
-    wants = b"".join([flag for flag in flags.split(b" ") if flag in (b"c", b"f", b"t")])
+    wants = _WANTS.get(flags)
+    if wants is None:
+        wants = b"".join([flag for flag in flags.split(b" ") if flag in (b"c", b"f", b"t")])
     return Command(b"mg %b %b O%b\r\n" % (key, flags, opaque), opaque, wants)
 
 
@@ -124,22 +126,21 @@ class Replies:
         command = self._commands[len(self.replies)]
         code, *flags = line.split(b" ")
         if code == b"SERVER_ERROR":
-            self.replies.append(Reply(code, (), line[13:]))
+            self.replies.append(Reply(code, _NONE, line[13:]))
         elif command.opaque is None:
             self._plain(command, line)
         elif code == b"VA":
             size = _size(flags)
             if len(self._buffer) < start + size + 2:
                 return False
-            _check(command, flags, line)
+            numbers = _numbers(command, flags[1:], line)
             data = bytes(self._buffer[start : start + size])
             start += size + 2
             if self._buffer[start - 2 : start] != b"\r\n":
                 raise ProtocolError("a value of another length than was announced")
-            self.replies.append(Reply(code, flags[1:], data))
+            self.replies.append(Reply(code, numbers, data))
         elif code in _CODES:
-            _check(command, flags, line)
-            self.replies.append(Reply(code, flags, b""))
+            self.replies.append(Reply(code, _numbers(command, flags, line), b""))
         else:
             raise _unexpected(line)
         self._at = start
@@ -147,7 +148,7 @@ class Replies:
 
     def _plain(self, command: Command, line: bytes) -> None:
         if line.startswith(command.last):
-            self.replies.append(Reply(b"", (), b"\n".join([*self._lines, line])))
+            self.replies.append(Reply(b"", _NONE, b"\n".join([*self._lines, line])))
             self._lines = []
         elif line.startswith(b"STAT ") and len(self._lines) < 10_000:
             self._lines.append(line)
@@ -164,10 +165,10 @@ def _size(flags: list[bytes]) -> int:
     return size
 
 
-def _check(command: Command, flags: list[bytes], line: bytes) -> None:
-    """It is the reply to this command, and brings what was wanted."""
-    numbers = command.wants if line[:2] in (b"VA", b"HD") else b""
-    found = 0
+def _numbers(command: Command, flags: Sequence[bytes], line: bytes) -> dict[bytes, int]:
+    """What was wanted of it; ProtocolError: it is not the reply to this command."""
+    wanted = command.wants if line[:2] in _SUCCESS else b""
+    numbers = {}
     known = False
     for flag in flags:
         letter = flag[:1]
@@ -175,11 +176,15 @@ def _check(command: Command, flags: list[bytes], line: bytes) -> None:
             known = flag[1:] == command.opaque
             if not known:
                 raise ProtocolError("a reply to another request")
-        elif letter and letter in numbers and _INTEGER.fullmatch(flag, 1):
-            found += 1
+        elif letter and letter in wanted:
+            try:
+                numbers[letter] = int(flag[1:])
+            except ValueError:
+                raise ProtocolError(f"a reply without sense: {line[:80]!r}") from None
     # older servers answer a miss with nothing but EN; anything else has to say what it belongs to
-    if (not known and line != b"EN") or found != len(numbers):
+    if (not known and line != b"EN") or len(numbers) != len(wanted):
         raise ProtocolError(f"a reply to no request: {line[:80]!r}")
+    return numbers
 
 
 def _unexpected(line: bytes) -> ProtocolError:

@@ -81,11 +81,11 @@ class MemcachedSpace(Counting):
         if reply.code != b"VA":
             self._store.refused(reply)
             return None
-        flags = reply.number(b"f")
+        flags = reply.numbers[b"f"]
         kind = flags & KIND
         if kind not in (VALUE, NUMBER):
             return None
-        seconds = reply.number(b"t")
+        seconds = reply.numbers[b"t"]
         data = reply.data.rstrip(b" ") if kind == NUMBER else reply.data
         if seconds < 0:
             return Found(data, None)
