@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from _collections_abc import ItemsView, MutableMapping, ValuesView
 
+from fastcache._core import TierFront
+
 TYPE_CHECKING = False  # nobody who only stores and reads should have to import typing
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -59,6 +61,16 @@ class Namespace(MutableMapping[Any, V]):
     """
 
     __slots__ = ("__weakref__", "_cache", "_name", "_path", "_prefix", "_tags", "_version")
+
+    def __new__(cls, cache: Any = None, *_: Any, **__: Any) -> Any:
+        if cls is Namespace:
+            if isinstance(cache, Namespace):
+                return object.__new__(type(cache))
+            if isinstance(cache, TierFront):
+                from fastcache.tiered.names import TieredNamespace
+
+                return object.__new__(TieredNamespace)
+        return object.__new__(cls)
 
     def __init__(
         self,

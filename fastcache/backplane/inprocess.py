@@ -215,7 +215,7 @@ class _InProcessSpace(Space):
 
     # ---- coherence ---------------------------------------------------------------------------------
 
-    def invalidate(self, targets: Sequence[Target]) -> Steps[None]:
+    def invalidate(self, targets: Sequence[Target], token: bytes = b"") -> Steps[None]:
         yield from ()
         with self._scope.lock:
             for target in targets:

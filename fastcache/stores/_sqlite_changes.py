@@ -140,11 +140,13 @@ class Transaction:
             self.grown -= row[0]
         return row is not None
 
-    def drop(self, name: str) -> None:
-        """Value and lease, in this order."""
+    def drop(self, name: str, token: bytes) -> None:
+        """Value and lease, in this order; a hold only if it has this token."""
         number = self.id(name)
         self.drop_value(number, name)
-        self.execute(_DROP_LEASE, (number, name))
+        there = self.lease(number, name)
+        if there is None or not there[1] or there[0] == token:
+            self.execute(_DROP_LEASE, (number, name))
 
     def lease(self, number: int, name: str) -> tuple[bytes, bool] | None:
         """The token that is there, and whether it holds."""
@@ -295,16 +297,18 @@ def put(change: Transaction, fills: Sequence[Fill]) -> tuple[list[bool], Changed
     return stored, changed
 
 
-def invalidate(change: Transaction, targets: Sequence[Target]) -> tuple[None, Changed]:
+def invalidate(
+    change: Transaction, targets: Sequence[Target], token: bytes
+) -> tuple[None, Changed]:
     for target in targets:
-        change.drop(target.name)
+        change.drop(target.name, token)
     return None, [bucket_of(target.name) for target in targets]
 
 
 def hold(
     change: Transaction, targets: Sequence[Target], token: bytes, ttl: float
 ) -> tuple[None, Changed]:
-    _, changed = invalidate(change, targets)
+    _, changed = invalidate(change, targets, token)
     for target in targets:
         change.set_lease(change.id(target.name), target.name, token, ttl, True)
     return None, changed

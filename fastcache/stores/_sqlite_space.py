@@ -205,8 +205,8 @@ class SQLiteSpace(Space):
         stored: list[bool] = yield (self._change, changes.put, fills)
         return stored
 
-    def invalidate(self, targets: Sequence[Target]) -> Steps[None]:
-        yield (self._remove, changes.invalidate, targets)
+    def invalidate(self, targets: Sequence[Target], token: bytes = b"") -> Steps[None]:
+        yield (self._remove, changes.invalidate, targets, token)
 
     def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:
         yield (self._remove, changes.hold, targets, token, ttl)

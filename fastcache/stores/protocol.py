@@ -190,9 +190,9 @@ class Space(ABC):
         token, which ends. What was not stored has not been invalidated either."""
 
     @abstractmethod
-    def invalidate(self, targets: Sequence[Target]) -> Steps[None]:
-        """Remove values and leases (holds too), advance the counters, publish. Works on a server that has
-        no memory left."""
+    def invalidate(self, targets: Sequence[Target], token: bytes = b"") -> Steps[None]:
+        """Remove values and leases, advance the counters, publish. A hold stays, so that nobody fills what another
+        is writing, unless it has this token. Works on a server that has no memory left."""
 
     @abstractmethod
     def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:

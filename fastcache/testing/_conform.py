@@ -116,6 +116,8 @@ class Harness:
     wipe: Callable[..., object] | None = None
     #: The shortest ttl in seconds that the store tells from a longer one.
     short: float = 0.25
+    #: Whether a hold outlasts the invalidation of another.
+    keeps_holds: bool = True
     #: Seconds by which a value may outlive its ttl, and by which what is left may be too much, because of rounding.
     rounding: float = 0.02
     #: Bytes of a value that the store has to take.

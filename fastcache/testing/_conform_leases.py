@@ -241,13 +241,24 @@ class Leases(Harness):
             l2(l2.space.hold(targets[2:], b"hold", self.short))
             assert all(lease.held for lease in l2(l2.space.lease(names[:2], b"t", LONG)))
             assert l2.put(by_put, b"hold", b"value")
-            l2.invalidate(by_invalidate)
+            l2(l2.space.invalidate([target_of(by_invalidate)], b"hold"))
             leases = l2(l2.space.lease(names[:2], b"token", LONG))
             assert [(lease.ours, lease.held) for lease in leases] == [(True, False)] * 2
             until(lambda: l2(l2.space.lease([by_time], b"token", LONG))[0].ours)
             assert time.monotonic() - begun >= self.short / 2, "a hold ended at once"
             assert not l2.put(by_time, b"hold", b"value")
             assert l2.fill(by_time, b"token", b"value")
+
+    def test_the_invalidation_of_another_leaves_a_hold(self, face: str) -> None:
+        if not self.keeps_holds:
+            return
+        with self.clients(face, 2) as (one, other):
+            name = name_of(1)
+            one.hold(name, b"hold")
+            other.invalidate(name)
+            other(other.space.invalidate([target_of(name)], b"another"))
+            assert other(other.space.lease([name], b"token", LONG))[0].held
+            assert one.put(name, b"hold", b"value"), "the hold was lost"
 
     def test_a_later_hold_replaces(self, face: str) -> None:
         with self.clients(face, 2) as (one, other):

@@ -24,6 +24,7 @@ class StoreConformance(Values, Leases, Coherence):
     wipe(self): optional; forgets all that the server holds, counters included, as a restart without a disk does.
     short: the shortest ttl in seconds that the store tells from a longer one (0.25).
     rounding: seconds by which a value may outlive its ttl (0.02).
+    keeps_holds: whether a hold outlasts the invalidation of another (True).
     large: bytes of a value that the store has to take (900,000).
 
     What a store has not (a backplane, shared generations) is not tested.

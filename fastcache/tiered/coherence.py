@@ -221,6 +221,7 @@ class Coherence:
         if core is None or core.space is None or core.store is None:
             return
         with self._beating:
+            begun = self._trust.now
             incarnation = core.store.run(core.space.counters())[0].incarnation
             memory = core.space.generations()
             shared, own = memory.shared, memory.own
@@ -242,7 +243,8 @@ class Coherence:
             self._settle(core)
             self._trust.agree(now)
             if core.level == "bounded":
-                self._trust.forever()
+                # not for ever: that the file itself was replaced is seen by looking only
+                self._trust.extend(begun, BEAT)
             self.lost_at = time.monotonic()
             self.blind = False
 

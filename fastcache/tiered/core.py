@@ -245,7 +245,7 @@ class Core:
         if function is None:
             if self.loader is no_loader:
                 return Call(None, self.l1, key, no_loader, (), {})
-            return Call(None, self.l1, key, self.loader, (key,), {})
+            return Call(None, self.l1, key, self.loader, (key,), {}, tags=tags)
         return Call(None, self.l1, key, function, (), {}, ttl=ttl, tags=tags)
 
     def look(self) -> None:

@@ -209,6 +209,16 @@ class TieredCache(_Face[K, V]):
             value = core.loads.fetch(core.call(key), core.level == "strong")
         return default if value is MISSING else value
 
+    def _get_tagged(self, key: Any, default: Any, tags: tuple[Any, ...]) -> Any:
+        """get, of a key whose value has tags if the loader brings it."""
+        core = self._core
+        value = self._look(key, ABSENT)
+        if value is ABSENT and not self._trust:
+            value = core.held(key)
+        if value is ABSENT:
+            value = core.loads.fetch(core.call(key, tags=tags), core.level == "strong")
+        return default if value is MISSING else value
+
     def get_or_set(
         self, key: K, factory: Callable[[], V], *, ttl: Any = ..., tags: Iterable[Any] | None = None
     ) -> V:
@@ -327,11 +337,21 @@ class AsyncTieredCache(_Face[K, V]):
         """The value of key, from L1, L2 or the loader; default where it does not exist."""
         value = self._look(key, ABSENT)
         if value is ABSENT:
-            core = self._core
-            if not self._trust:
-                value = core.held(key)
-            if value is ABSENT:
-                value = await core.loads.fetch(core.call(key), core.level == "strong")
+            return await self._get_further(key, default, None)
+        return default if value is MISSING else value
+
+    async def _get_tagged(self, key: Any, default: Any, tags: tuple[Any, ...]) -> Any:
+        """get, of a key whose value has tags if the loader brings it."""
+        value = self._look(key, ABSENT)
+        if value is ABSENT:
+            return await self._get_further(key, default, tags)
+        return default if value is MISSING else value
+
+    async def _get_further(self, key: Any, default: Any, tags: tuple[Any, ...] | None) -> Any:
+        core = self._core
+        value = ABSENT if self._trust else core.held(key)
+        if value is ABSENT:
+            value = await core.loads.fetch(core.call(key, tags=tags), core.level == "strong")
         return default if value is MISSING else value
 
     async def get_or_set(

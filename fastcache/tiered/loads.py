@@ -13,6 +13,7 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import board, kept, postpone
+from fastcache._keys import encode
 from fastcache._types import MISSING
 from fastcache.loading.loader import Call, Loader, Old
 from fastcache.loading.rules import RETRY
@@ -24,7 +25,7 @@ from fastcache.tiered.drivers import acarry, carry
 from fastcache.tiered.values import ABSENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from fastcache._core import Cached, Flight
     from fastcache.loading.loader import Calls, Load
@@ -162,7 +163,7 @@ class TierLoads(Loader):
                             return None
                         old = old or self._past(found)
                 if call.function is not no_loader:
-                    yield from self.know_tags()
+                    yield from self.know_tags([*self._early_marks(call), *self.marks])
                     lease, found = yield from self._lease(name, encoded, flight, call, raw)
                     if found is not None and self._lands(found, flight, call, name, None):
                         return None
@@ -220,11 +221,16 @@ class TierLoads(Loader):
                 raise error
         link.hasty = not link.tried.is_set()
 
-    def know_tags(self) -> Calls:
-        """Before a load whose value may have tags, or may be invalidated with all others: the sequence that is
-        current. StoreError."""
+    def _early_marks(self, call: Call) -> list[bytes]:
+        """Tags that are known before the load."""
+        tags = self.rules.early_tags if call.tags is None else call.tags
+        return [encode(tag) for tag in tags]
+
+    def know_tags(self, marks: Iterable[bytes] = ()) -> Calls:
+        """Know when these tags, by their encodings, and the whole were last invalidated. The store makes those
+        that it does not have, as if they had been invalidated just now; so this comes before the load. StoreError."""
         book = self.core.book
-        if not book.sequence and (unknown := book.unknown(())):
+        if unknown := book.unknown(marks):
             book.learn(unknown, (yield from self.ask(self.core.space.tags(unknown))))
 
     def read(self, name: str, encoded: bytes) -> Calls:

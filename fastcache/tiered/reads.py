@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import unwatch, watch
+from fastcache._keys import encode
 from fastcache._types import MISSING
 from fastcache.stores.protocol import Fill, StoreError
 from fastcache.tiered.loads import ask
@@ -37,14 +38,22 @@ class _Leases(NamedTuple):
     healthy: bool
 
 
+class _Loaded(NamedTuple):
+    """What a bulk load brought. cost: seconds per key."""
+
+    values: Mapping[Any, Any]
+    cost: float
+    tags: tuple[Any, ...]
+
+
 class Reads:
     """The bulk reads of one tiered cache. Safe from any thread."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def get_many(self, keys: Iterable[Any]) -> Doing[dict[Any, Any]]:
-        """{key: value} of those that exist."""
+    def get_many(self, keys: Iterable[Any], tags: tuple[Any, ...] = ()) -> Doing[dict[Any, Any]]:
+        """{key: value} of those that exist. tags: of what the loader brings."""
         core = self._core
         asked = list(dict.fromkeys(keys))
         found: dict[Any, Any] = {}
@@ -62,9 +71,9 @@ class Reads:
             missed = [key for key in missed if key not in found]
         if missed and core.has_loader:
             if core.load_many is None or len(missed) == 1:
-                yield from self._load_each(missed, found)
+                yield from self._load_each(missed, found, tags)
             else:
-                yield from self._load_many(missed, found)
+                yield from self._load_many(missed, found, tags)
         return {k: found[k] for k in asked if found.get(k, MISSING) is not MISSING}
 
     # ---- L2 --------------------------------------------------------------------------------------
@@ -132,21 +141,25 @@ class Reads:
 
     # ---- the loader ------------------------------------------------------------------------------
 
-    def _load_each(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
+    def _load_each(
+        self, keys: Sequence[Any], found: dict[Any, Any], tags: tuple[Any, ...]
+    ) -> Calls:
         core = self._core
         for key in keys:
-            found[key], error = yield core.loads.fetch, (core.call(key),), {}
+            found[key], error = yield core.loads.fetch, (core.call(key, tags=tags or None),), {}
             if error is not None:
                 raise error
 
-    def _load_many(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
+    def _load_many(
+        self, keys: Sequence[Any], found: dict[Any, Any], tags: tuple[Any, ...]
+    ) -> Calls:
         """What load_many has of these, into `found` and both tiers."""
         core = self._core
         assert core.load_many is not None
         places = [_Place(key, *core.place(key)) for key in keys]
         watched = watch(core.l1)
         try:
-            leases = yield from self._lease_many(places)
+            leases = yield from self._lease_many(places, tags)
             began = time.monotonic()
             loaded, error = yield core.load_many, (list(keys),), {}
             cost = time.monotonic() - began
@@ -157,11 +170,12 @@ class Reads:
                 yield from self._give_up(places, leases)
                 raise error
             found.update({key: loaded.get(key, MISSING) for key in keys})
-            yield from self._store(places, leases, found, cost / len(keys), watched)
+            each = _Loaded(found, cost / len(keys), tags)
+            yield from self._store(places, leases, each, watched)
         finally:
             unwatch(core.l1)
 
-    def _lease_many(self, places: Sequence[_Place]) -> Calls:
+    def _lease_many(self, places: Sequence[_Place], tags: tuple[Any, ...]) -> Calls:
         core = self._core
         token = os.urandom(16)
         tokens: dict[Any, bytes] = {}
@@ -169,7 +183,7 @@ class Reads:
         asked = [place for place in places if core.may_ask(place.name)]
         if asked:
             try:
-                yield from core.loads.know_tags()
+                yield from core.loads.know_tags([encode(tag) for tag in tags])
                 names = [place.name for place in asked]
                 got = yield from ask(core.send, core.space.lease(names, token, core.options.lease))
                 for place, lease in zip(asked, got, strict=True):
@@ -194,15 +208,14 @@ class Reads:
         self,
         places: Sequence[_Place],
         leases: _Leases,
-        values: Mapping[Any, Any],
-        cost: float,
+        loaded: _Loaded,
         watched: tuple[int, int],
     ) -> Calls:
         core, options = self._core, self._core.options
         fills: list[tuple[Any, Fill]] = []
         landing: list[Landing] = []
         for place in places:
-            value = values[place.key]
+            value = loaded.values[place.key]
             missing = value is MISSING
             ttl = core.values.shortened(options.missing_ttl if missing else options.ttl)
             extra = 0.0 if missing or ttl is None else max(options.stale, options.grace)
@@ -210,13 +223,20 @@ class Reads:
                 continue
             if place.key in leases.tokens:
                 data = core.values.pack(
-                    place.encoded, value, ttl=ttl, extra=extra, sequence=leases.sequence, cost=cost
+                    place.encoded,
+                    value,
+                    ttl=ttl,
+                    extra=extra,
+                    tags=() if missing else loaded.tags,
+                    sequence=leases.sequence,
+                    cost=loaded.cost,
                 )
                 if data is not None:
                     total = None if ttl is None else ttl + extra
                     token = leases.tokens[place.key]
                     fills.append((place.key, Fill(place.name, token, data, total)))
-            landing.append(Landing(place.name, place.key, value, ttl, extra, ()))
+            own = () if missing else loaded.tags
+            landing.append(Landing(place.name, place.key, value, ttl, extra, own))
         refused = set(leases.held)
         deaf = not leases.healthy
         if fills:

@@ -64,15 +64,17 @@ class Source:
         token, _ = yield from self._carry_out([Op.put(key, value) for key, value in items.items()])
         return token
 
-    def delete(self, keys: Iterable[Any]) -> Doing[None]:
-        yield from self._carry_out([Op.delete(key) for key in keys])
+    def delete(self, keys: Iterable[Any]) -> Doing[bytes | None]:
+        """The token of the hold that the invalidation ends."""
+        token, _ = yield from self._carry_out([Op.delete(key) for key in keys])
+        return token
 
     def incr(self, key: Any, delta: int, initial: int) -> Doing[int | None]:
         """What the source has now, or will have; None: the writer does not say, and there is no loader."""
         core = self._core()
         assert core is not None
-        _, counters = yield from self._carry_out([Op.incr(key, delta, initial)])
-        yield from core.writes.invalidate([key])
+        token, counters = yield from self._carry_out([Op.incr(key, delta, initial)])
+        yield from core.writes.invalidate([key], token or b"")
         if counters and key in counters:
             return int(counters[key])
         if not core.has_loader:
@@ -104,7 +106,7 @@ class Source:
                     if self._writing[key] <= 0:
                         del self._writing[key]
         if error is not None:
-            yield from core.writes.invalidate(keys)  # it may have been committed
+            yield from core.writes.invalidate(keys, token or b"")  # it may have been committed
             raise error
         return token, counters
 

@@ -33,6 +33,7 @@ class _Updating:
         self._targets = [core.target(key) for key in self._keys]
         self._hold = held
         self._release = release
+        self._token = os.urandom(16)
 
     def _begin(self) -> Calls:
         core = self._core
@@ -45,9 +46,7 @@ class _Updating:
             core.l1.delete(key)
         if core.space is not None:
             try:
-                yield from ask(
-                    core.send, core.space.hold(self._targets, os.urandom(16), self._hold)
-                )
+                yield from ask(core.send, core.space.hold(self._targets, self._token, self._hold))
             except StoreError as error:
                 # nobody could be told beforehand, so the end of it has to be heard
                 core.failed(error)
@@ -58,7 +57,7 @@ class _Updating:
 
     def _end(self) -> Calls:
         if self._release or self._core.space is None:
-            yield from self._core.writes.invalidate(self._keys)
+            yield from self._core.writes.invalidate(self._keys, self._token)
         else:
             yield from self._held()
 

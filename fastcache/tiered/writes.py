@@ -40,15 +40,15 @@ class Writes:
 
     # ---- invalidating ------------------------------------------------------------------------------
 
-    def invalidate(self, keys: Sequence[Any]) -> Doing[bool]:
-        """Whether everyone was told; False: L2 could not be reached, it will be."""
+    def invalidate(self, keys: Sequence[Any], token: bytes = b"") -> Doing[bool]:
+        """Whether everyone was told; False: L2 could not be reached, it will be. token: of the hold that ends."""
         core = self._core
         targets = [core.target(key) for key in keys]
         for key in keys:
             core.l1.delete(key)
         told = True
         if targets and core.link is not None:
-            told = yield from self.tell(targets)
+            told = yield from self.tell(targets, token)
         for key in keys:
             core.l1.delete(key)
         core.counts.add("sent", len(keys))
@@ -57,7 +57,7 @@ class Writes:
                 watcher(key)
         return told
 
-    def tell(self, targets: list[Target]) -> Doing[bool]:
+    def tell(self, targets: list[Target], token: bytes = b"") -> Doing[bool]:
         """Invalidate in L2, and tell the others; whether both were reached. StoreError at level "strong"."""
         core = self._core
         link, told = core.link, True
@@ -65,15 +65,15 @@ class Writes:
         link.start()
         link.remember(targets)
         if core.space is not None:
-            told = yield from self._tell_l2(targets)
+            told = yield from self._tell_l2(targets, token)
         return (yield from self._tell_others(targets)) and told
 
-    def _tell_l2(self, targets: list[Target]) -> Doing[bool]:
+    def _tell_l2(self, targets: list[Target], token: bytes) -> Doing[bool]:
         core = self._core
         failure: StoreError | None = None
         if core.gate.asks():
             try:
-                yield from ask(core.send, core.space.invalidate(targets))
+                yield from ask(core.send, core.space.invalidate(targets, token))
                 core.gate.succeeded()
                 return True
             except StoreError as error:
@@ -150,7 +150,7 @@ class Writes:
         if core.source is not None:
             token = yield from core.source.put(items)
         if lives == 0 or token is None:
-            yield from self.invalidate(list(items))
+            yield from self.invalidate(list(items), token or b"")
             return []
         lives = core.values.shortened(lives)
         for key in items:
@@ -185,7 +185,7 @@ class Writes:
         assert link is not None
         yield from core.loads.ready()
         try:
-            yield from core.loads.know_tags()
+            yield from core.loads.know_tags([encode(tag) for tag in tags])
         except StoreError as error:
             core.failed(error)
         extra = self._extra(ttl)
@@ -199,7 +199,7 @@ class Writes:
                 fills[key] = Fill(targets[key].name, token, data, total)
         local = [targets[key] for key in items if key not in fills]
         if local:  # they live in L1 alone, but what others have is old
-            yield from self.tell(local)
+            yield from self.tell(local, token)
         if not fills:
             return set()
         order = [targets[key] for key in fills]
@@ -242,7 +242,7 @@ class Writes:
                 yield from self.tell([core.target(key)])
             return added
         yield from core.loads.ready()
-        yield from core.loads.know_tags()
+        yield from core.loads.know_tags([encode(tag) for tag in given])
         found = yield from core.loads.read(name, encoded)
         if found is not None and not found.missing:
             return False
@@ -364,5 +364,6 @@ class Writes:
     def delete(self, keys: list[Any]) -> Doing[bool]:
         """From the source too, where there is a writer."""
         if self._core.source is not None:
-            yield from self._core.source.delete(keys)
+            token = yield from self._core.source.delete(keys)
+            return (yield from self.invalidate(keys, token or b""))
         return (yield from self.invalidate(keys))
