@@ -95,6 +95,7 @@ class Core:
         self.values = Values(self, codec)
         self.backplane: Backplane | None = backplane
         self.index = Index(l1)
+        self.tracks = bool(getattr(backplane, "tracking", False))
         #: the others' changes are seen in shared memory
         self.shares_memory = self.space is not None and self.space.shares_memory
         self.hears = store is not None or backplane is not None
@@ -206,6 +207,18 @@ class Core:
         for key in self.index.of(bucket_of(name)):
             if self.place(key)[1] == name:
                 self.l1.delete(key)
+
+    def note_load(self, key: Any) -> bool:
+        """Where a server tells which names have changed (client tracking), loads have to be found by theirs; the
+        caller must tell the index when it is over. False: there is no need."""
+        if not self.tracks:
+            return False
+        try:
+            name = self.place(key)[1]
+        except (TypeError, ValueError):
+            return False  # the load will say what is wrong with it
+        self.index.note(bucket_of(name), key)
+        return True
 
     def bypasses(self, name: str) -> bool:
         """Whether L2 has not heard yet that this name was invalidated."""

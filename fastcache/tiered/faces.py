@@ -120,6 +120,19 @@ class _Face(TierFront, Generic[K, V]):
         if self._core.has_loader:
             self._core.loads.due_call(call)
 
+    def on_invalidate(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
+        """Call back with each key that this process has invalidated, once that is done (StalenessProbe does)."""
+        self._core.watchers.append(callback)
+        return callback
+
+    def peek_l1(self, key: Any, default: Any = None) -> Any:
+        """What L1 has; MISSING where it knows that the source has nothing. Changes and counts nothing."""
+        return self._core.l1.peek(key, default)
+
+    def peek_l2(self, key: Any, default: Any = None) -> Any:
+        """What L2 has, likewise; blocks. StoreError: it does not answer."""
+        return self._core.reads.peek_l2(key, default)
+
     def stats(self, reset: bool = False) -> TieredStats:
         """Counts per tier, and the state; all from 0 again with reset. O(1)."""
         return self._core.stats(reset)

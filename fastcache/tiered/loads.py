@@ -107,6 +107,7 @@ class TierLoads(Loader):
     ) -> Load:
         core = self.core
         before: Before | None = None
+        noted = core.note_load(call.key)
         try:
             try:
                 before = yield from self._before(flight, call, old)
@@ -141,6 +142,8 @@ class TierLoads(Loader):
         finally:
             if before is not None and before.capped:
                 core.cap.leave()
+            if noted:
+                core.index.noted(call.key)
             flight.abandon()
 
     def _before(self, flight: Flight, call: Call, old: Old | None) -> Calls:

@@ -76,6 +76,20 @@ class Reads:
                 yield from self._load_many(missed, found, tags)
         return {k: found[k] for k in asked if found.get(k, MISSING) is not MISSING}
 
+    def peek_l2(self, key: Any, default: Any) -> Any:
+        """What L2 would serve, blocking. StoreError."""
+        core = self._core
+        if core.space is None or core.store is None:
+            return default
+        encoded, name = core.place(key)
+        found = core.store.run(core.space.read(name, primary=True))
+        opened = None if found is None else core.values.open(found, encoded)
+        if opened is None or (opened.fresh is not None and opened.fresh <= 0):
+            return default
+        if unknown := core.book.unknown(opened.tags):
+            core.book.learn(unknown, core.store.run(core.space.tags(unknown)))
+        return opened.value if core.values.is_alive(opened) else default
+
     # ---- L2 --------------------------------------------------------------------------------------
 
     def _from_l2(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
