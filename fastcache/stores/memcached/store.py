@@ -46,8 +46,6 @@ class MemcachedStore(Store):
     connections. ValueError, TypeError: arguments that make no sense.
     """
 
-    has_counters = True
-
     def __init__(
         self,
         servers: str | tuple[str, int] | Iterable[str | tuple[str, int]] = "127.0.0.1:11211",
