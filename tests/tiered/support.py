@@ -135,7 +135,8 @@ class Face:
                     outcome = function(*args), None
                 except BaseException as error:
                     outcome = None, error
-                loop.call_soon_threadsafe(settle, *outcome)
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(settle, *outcome)
 
             threading.Thread(target=work, daemon=True).start()
             return await future

@@ -1,0 +1,210 @@
+"""get_many: one round trip to L2, one bulk load, and what each of them may leave out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tiered.support import Source, Thread, Tiers, until
+
+from fastcache import MISSING
+
+
+class Broken(Exception):
+    pass
+
+
+def test_one_bulk_load(tiers: Tiers) -> None:
+    source = Source(a=1, b=2, c=3)
+    many = tiers.many(source)
+    t, other = tiers(many, ttl=60), tiers(tiers.many(source), ttl=60)
+    assert t.get_many(["c", "a", "none"]) == {"c": 3, "a": 1}
+    assert list(t.get_many(["c", "a"])) == ["c", "a"]  # in the order asked for
+    assert many.asked == [["c", "a", "none"]]
+    assert t.get_many(["a", "b", "none", "c"]) == {"a": 1, "b": 2, "c": 3}
+    assert many.asked == [["c", "a", "none"]]
+    assert source.taken() == ["b"]  # one alone is loaded as such
+    assert other.get_many(["a", "b", "c", "none"]) == {"a": 1, "b": 2, "c": 3}
+    assert other.stats().loads == 0
+    stats = t.stats()
+    assert (stats.loads, stats.l2.fills) == (2, 4)
+
+
+def test_each_key_once(tiers: Tiers) -> None:
+    source = Source(a=1)
+    many = tiers.many(source)
+    t = tiers(many)
+    assert t.get_many(["a", "a", "b", "a", "b"]) == {"a": 1}
+    assert many.asked == [["a", "b"]]
+    assert t.get_many(iter(["a"])) == {"a": 1}
+    assert t.get_many([]) == {}
+    assert t.get_many({"a": 5}.keys()) == {"a": 1}
+
+
+def test_from_all_tiers_at_once(tiers: Tiers) -> None:
+    source = Source(l1=1, l2=2, db=3, db2=4)
+    tiers(source).get("l2")
+    t = tiers(many := tiers.many(source))
+    t.get("l1")
+    assert t.get_many(["db", "l1", "l2", "db2", "none"]) == {"db": 3, "l1": 1, "l2": 2, "db2": 4}
+    assert many.asked == [["db", "db2", "none"]]
+    assert set(t.held()) == {"l1", "l2", "db", "db2", "none"}
+
+
+def test_without_load_many_each_is_loaded(tiers: Tiers) -> None:
+    source = Source(a=1, b=2)
+    t = tiers(source)
+    assert t.get_many(["a", "b", "c"]) == {"a": 1, "b": 2}
+    assert sorted(source.taken()) == ["a", "b", "c"]
+
+
+def test_a_loader_may_say_missing_and_more_than_asked(tiers: Tiers) -> None:
+    many = tiers.many(Source())
+    many.result = lambda keys: {"a": MISSING, "b": 2, "unasked": 3}
+    t = tiers(many)
+    assert t.get_many(["a", "b"]) == {"b": 2}
+    assert set(t.held()) == {"a", "b"}
+    assert t.get("unasked", 7) == 7
+
+
+def test_a_failing_bulk_load(tiers: Tiers) -> None:
+    source = Source(a=1, b=2, c=3)
+    t = tiers(many := tiers.many(source), lease=30)
+    assert t.get("c") == 3
+    source.error = Broken()
+    with pytest.raises(Broken):
+        t.get_many(["a", "b", "c"])
+    assert t.stats().load_failures == 1
+    source.error = None
+    # the leases were given up, so nobody waits
+    other = tiers(tiers.many(source), lease=30)
+    assert other.get("a") == 1
+    assert other.stats().lease_waits == 0
+    assert t.get_many(["a", "b"]) == {"a": 1, "b": 2}
+    assert many.asked
+
+
+@pytest.mark.parametrize("wrong", [None, 5, ["a", "b"], [("a", 1)], "ab"], ids=repr)
+def test_what_is_no_mapping_is_refused(tiers: Tiers, wrong: Any) -> None:
+    source = Source(a=1)
+    many = tiers.many(source)
+    many.result = lambda keys: wrong
+    t = tiers(many, lease=30)
+    with pytest.raises(TypeError, match="load_many"):
+        t.get_many(["a", "b"])
+    assert t.held() == {}
+    other = tiers(source, lease=30)
+    assert other.get("a") == 1
+    assert other.stats().lease_waits == 0
+
+
+@pytest.mark.parametrize("change", ["invalidate", "set", "tag", "version", "elsewhere"])
+def test_what_changes_while_it_loads_is_not_kept(tiers: Tiers, change: str) -> None:
+    source = Source(a=1, b=1)
+    source.gate.clear()
+    many = tiers.many(source)
+    t, other = tiers(many), tiers(source)
+    call = Thread(t.get_many, ["a", "b"])
+    until(lambda: many.asked)
+    source.data["a"] = 2
+    after = 2
+    if change == "set":
+        t.set("a", 5)
+        after = 5
+    elif change == "version":
+        t.bump_version()
+    elif change == "tag":
+        other.set("a", 2, tags=["x"])
+    else:
+        (other if change == "elsewhere" else t).invalidate("a")
+    source.gate.set()
+    got = call.result()
+    assert got["b"] == 1
+    assert got["a"] in (1, 2)
+    until(lambda: t.get("a") == after)
+    assert tiers(source).get("a") == after
+    assert t.get("b") == 1
+
+
+def test_held_keys_are_read_but_not_kept(tiers: Tiers) -> None:
+    source = Source(a=1, b=1)
+    t, other = tiers(tiers.many(source)), tiers(source)
+    with other.updating("a"):
+        assert t.get_many(["a", "b"]) == {"a": 1, "b": 1}
+        assert set(t.held()) == {"b"}
+        source.data["a"] = 2
+    assert t.get_many(["a", "b"]) == {"a": 2, "b": 1}
+
+
+def test_a_bulk_load_under_others_leases(tiers: Tiers) -> None:
+    """It does not wait for them, and one of the two fills."""
+    source = Source(a=1, b=1)
+    source.gate.clear()
+    first = tiers(source)
+    call = Thread(first.get, "a")
+    until(lambda: source.loads)
+    t = tiers(tiers.many(free := Source(a=1, b=1)))
+    assert t.get_many(["a", "b"]) == {"a": 1, "b": 1}
+    assert free.loads == []
+    source.gate.set()
+    assert call.result() == 1
+    new = tiers()
+    assert new.get_many(["a", "b"]) == {"a": 1, "b": 1}
+
+
+def test_values_that_stay_here(tiers: Tiers) -> None:
+    thing = object()
+    source = Source(a=thing, b=1)
+    t = tiers(tiers.many(source))
+    assert t.get_many(["a", "b"]) == {"a": thing, "b": 1}
+    assert t.get("a") is thing
+    assert t.stats().l2.unstorable == 1
+
+
+def test_thousands(tiers: Tiers) -> None:
+    source = Source()
+    source.data = {i: str(i) for i in range(3000)}
+    from fastcache import Cache
+
+    t = tiers(tiers.many(source), l1=Cache(None))
+    assert t.get_many(range(3000)) == source.data
+    other = tiers(l1=Cache(None))
+    assert other.get_many(range(3000)) == source.data
+    assert other.get_many(range(3000)) == source.data
+    assert other.stats().l2.hits == 3000
+
+
+def test_ttl_and_stale_of_bulk_loads(tiers: Tiers) -> None:
+    source = Source(a=1, b=1)
+    t, other = tiers(tiers.many(source), ttl=0.4), tiers(ttl=0.4)
+    t.get_many(["a", "b"])
+    assert other.get_many(["a", "b"]) == {"a": 1, "b": 1}
+    assert 0 < other.l1.ttl("a") <= 0.4
+    source.data.update(a=2, b=2)
+    until(lambda: t.get_many(["a", "b"]) == {"a": 2, "b": 2})
+
+
+def test_unusable_keys(tiers: Tiers) -> None:
+    t = tiers(tiers.many(Source(a=1)))
+    for wrong in ([[]], ["a", object()], 5):
+        with pytest.raises(TypeError):
+            t.get_many(wrong)
+    assert t.get_many(["a"]) == {"a": 1}
+
+
+def test_without_l2(alone: Tiers) -> None:
+    source = Source(a=1, b=2)
+    t = alone(many := alone.many(source))
+    assert t.get_many(["a", "b", "c"]) == {"a": 1, "b": 2}
+    assert t.get_many(["a", "b", "c"]) == {"a": 1, "b": 2}
+    assert many.asked == [["a", "b", "c"]]
+
+
+def test_at_level_strong_each_read_asks_l2(tiers: Tiers) -> None:
+    t, other = tiers(level="strong"), tiers()
+    other.set_many({"a": 1, "b": 1})
+    assert t.get_many(["a", "b"]) == {"a": 1, "b": 1}
+    for number in range(5):
+        other.set("a", number)
+        assert t.get_many(["a", "b"]) == {"a": number, "b": 1}
+        assert t.get("a") == number
