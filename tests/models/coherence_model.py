@@ -50,6 +50,7 @@ class Rules:
     hold_blocks: bool = True  # a held lease is no token for a fill
     held_uncached: bool = True  # what was loaded under a hold is not stored in L1 either
     holds_stay: bool = True  # an invalidation ends the holder's own hold only
+    holds_break: bool = True  # but another's may no longer be ended by a put
     hold_lingers: bool = False  # nor that before its time (for sources whose replicas lag)
     put_token: bool = True  # a write-through's put is refused unless its hold stands unbroken
     wait_once: bool = True  # a reader waits for a lease once
@@ -72,8 +73,12 @@ class Rules:
     #: Which of its own messages a process skips: those of operations that have "returned" (their counter was in
     #: the reply), those that will be "answered", "all", or "none".
     own_skipped: str = "returned"
-    previous: bool = True  # a message moves the known counter only if it was the one before
-    unique: bool = True  # counters never come back to an earlier number
+    forget: bool = True  # what was known before a reconnect counts for nothing
+    #: What a message does that is not the next one: "next" (drops the bucket), "ignored" (moves the known counter), or
+    #: "previous" (messages tell the counter before too; where that was not known, the known one stays).
+    gap: str = "next"
+    unique: bool = False  # counters never come back to an earlier number, whatever L2 forgets
+    tags_unique: bool = True  # sequences of tags do not
     compare: bool = True  # a differing counter drops the bucket
     ping: bool = True  # all messages are awaited before counters are compared
     subscribe_first: bool = True  # counters are compared after subscribing, not before
@@ -83,6 +88,8 @@ class Rules:
     bypass: bool = True  # a key whose invalidation is pending is read from the source
     bypass_first: bool = True  # it is marked before the last edit of L1
     retry: bool = True  # and its invalidation is tried again
+    retry_exact: bool = True  # which does not settle what failed meanwhile
+    exit_pending: bool = True  # the end of `updating` that fails is pending too
     unanswered_pending: bool = True  # what was cancelled after it was sent is pending as well
 
 
@@ -172,15 +179,15 @@ _at = count()
 (BEAT, BEAT_CTR, BEAT_SEEN, BEAT_TAG, BEAT_TAG_SEEN, BEAT_INV, BEAT_OLD, BEAT_AHEAD, BEATS) = (
     next(_at) for _ in range(9)
 )
+FRESH, BOOK = next(_at), next(_at)  # BOOK: the highest sequence of tags heard of
 FLOOR1, FLOOR4, QUEUED = next(_at), next(_at), next(_at)
 QUEUE = next(_at)
 PROCESS = QUEUE + 5 * QUEUE_LENGTH  # a message: previous, counter, kind, sender, version
 
-(OP, AT, VALUE, TOKEN, SEEN, NOSTORE, FENCED, OUTDATED, WAITED, FOLLOWS, MIN1, MIN4, BEGAN) = range(
-    13
-)
-VALUE_SEQ = 13
-ACTOR = 14
+_at = count()
+OP, AT, VALUE, TOKEN, SEEN, NOSTORE, FENCED, OUTDATED = (next(_at) for _ in range(8))
+WAITED, FOLLOWS, MIN1, MIN4, BEGAN, VALUE_SEQ = (next(_at) for _ in range(6))
+ACTOR = next(_at)
 
 UP, DOWN_LINK, SPLIT_LINK = 1, 0, 2
 KEY, OTHER, TAGS = 0, 1, 2
@@ -249,7 +256,7 @@ class Model:
         for fault, budget in scenario.faults.items():
             n[BUDGET[fault]] = budget
         for p, b in enumerate(self.base):
-            for at in (KNOWN, TAG_KNOWN, TRUST, LINK, ALIVE, FLOOR1, FLOOR4):
+            for at in (KNOWN, TAG_KNOWN, BOOK, TRUST, LINK, ALIVE, FLOOR1, FLOOR4):
                 n[b + at] = 1
             n[b + L1] = scenario.l1
             n[b + BEATS] = (*scenario.beats, *[0] * len(self.processes))[p]
@@ -273,18 +280,22 @@ class Model:
         return found
 
     def emit(self, n: bytearray) -> None:
+        # Where nobody reads or stores any more, nothing depends on when messages come.
         for p, b in enumerate(self.base):
-            # Where nobody reads or stores any more, nothing depends on when messages come.
-            if n[b + FLOOR4] and all(n[at + OP] >= last for at, last in self.reads[p]):
-                n[b + FLOOR1] = n[b + FLOOR4] = 0
-            if (
-                n[b + QUEUED]
-                and self.lossless
-                and all(n[at + OP] >= last for at, last in self.stores[p])
-            ):
-                while n[b + QUEUED]:
-                    self.deliver(n, p)
-                n[b + FLOOR1] = n[b + FLOOR4] = 0
+            if n[b + FLOOR4]:
+                for at, last in self.reads[p]:
+                    if n[at + OP] < last:
+                        break
+                else:
+                    n[b + FLOOR1] = n[b + FLOOR4] = 0
+            if self.lossless and n[b + QUEUED]:
+                for at, last in self.stores[p]:
+                    if n[at + OP] < last:
+                        break
+                else:
+                    while n[b + QUEUED]:
+                        self.deliver(n, p)
+                    n[b + FLOOR1] = n[b + FLOOR4] = 0
         for a, b in self.twins:
             i, j = self.actor[a], self.actor[b]
             if n[i : i + ACTOR] > n[j : j + ACTOR]:
@@ -362,7 +373,8 @@ class Model:
         """Advance the counter and publish. op: the actor whose reply will come, + 1; else 0."""
         at, top = (TSEQ, TAG_NUMBER) if kind == TAGS else (CTR, NUMBER)
         previous = n[at]
-        n[at] = max(previous, n[top]) + 1 if self.rules.unique else previous + 1
+        unique = self.rules.tags_unique if kind == TAGS else self.rules.unique
+        n[at] = max(previous, n[top]) + 1 if unique else previous + 1
         n[top] = max(n[top], n[at])
         for b in self.base:
             if n[b + ALIVE] and n[b + LINK] == UP:
@@ -392,7 +404,8 @@ class Model:
             if self.rules.hold_lingers:
                 mine = 0
             holders = (n[LEASE] - 128) // 2 & ~mine
-            n[LEASE] = 128 + 2 * holders if holders else 0  # no longer unbroken
+            unbroken = n[LEASE] & 1 and not self.rules.holds_break
+            n[LEASE] = 128 + 2 * holders + unbroken if holders else 0
 
     def invalidation(self, n: bytearray, p: int, op: int, kind: int = KEY, mine: int = 0) -> None:
         """The script that invalidates: in L2, in one step."""
@@ -446,7 +459,7 @@ class Model:
         else:
             self.label += "misses L1 and starts a flight"
             n[b + LEADER] = a + 1
-            n[at + BEGAN] = n[b + TAG_KNOWN]
+            n[at + BEGAN] = n[b + BOOK]
             if n[b + PENDING] and self.rules.bypass:
                 self.label += " past L2"
                 n[at + AT] = LOADING
@@ -634,6 +647,12 @@ class Model:
         self.advance(n, KEY, self.owner[a], a + 1)
         n[at + AT] = EDIT_HELD
         self.emit(n)
+        if s[BUDGET[DOWN]] and self.op(s, a) == UPDATING:
+            n = self.begin(s, a, "cannot reach L2 to hold the key")
+            n[BUDGET[DOWN]] -= 1
+            n[at + WAITED] = 1
+            n[at + AT] = EDIT_HELD
+            self.emit(n)
 
     def edit_held(self, s: bytes, a: int) -> None:
         n = self.begin(s, a, "deletes and fences in L1")
@@ -689,11 +708,11 @@ class Model:
         else:
             n[at + AT] = RETURN
         self.emit(n)
-        if kind == KEY and op == WRITE:
+        if kind == KEY and op in (WRITE, UPDATING):
             self.tell_in_vain(s, a)
 
     def tell_in_vain(self, s: bytes, a: int) -> None:
-        p, at = self.owner[a], self.actor[a]
+        p, at, op = self.owner[a], self.actor[a], self.op(s, a)
         b = self.base[p]
         if s[BUDGET[DOWN]]:
             for done in (False, True):
@@ -703,19 +722,24 @@ class Model:
                 n[BUDGET[DOWN]] -= 1
                 n[b + RING] |= RING_KEY
                 if done:
-                    self.invalidation(n, p, 0)
-                n[at + AT] = MARK
+                    self.invalidation(n, p, 0, mine=1 << a if op == UPDATING else 0)
+                n[at + AT] = MARK if op == WRITE or self.rules.exit_pending else RETURN
                 self.emit(n)
         if s[BUDGET[CANCEL]]:
             n = self.begin(s, a, "is cancelled with the invalidation on its way; fences in L1")
             n[BUDGET[CANCEL]] -= 1
             n[LATE] = 1 + 2 * p
             n[b + RING] |= RING_KEY
-            n[b + PENDING] |= self.rules.unanswered_pending
+            self.unanswered(n, p)
             n[WANT] = max(n[WANT], n[SRC])
             self.drop(n, p, but=a)
             self.next_op(n, a)
             self.emit(n)
+
+    def unanswered(self, n: bytearray, p: int) -> None:
+        b = self.base[p]
+        if self.rules.unanswered_pending:
+            n[b + PENDING] = 2 if n[b + RETRYING] and self.rules.retry_exact else 1
 
     def tell1(self, s: bytes, a: int) -> None:
         n = self.begin(s, a, f"does half of an invalidation ({self.rules.steps.split(',')[0]})")
@@ -777,7 +801,8 @@ class Model:
         self.emit(n)
 
     def pending(self, n: bytearray, a: int) -> None:
-        n[self.base[self.owner[a]] + PENDING] = 1
+        b = self.base[self.owner[a]]
+        n[b + PENDING] = 2 if n[b + RETRYING] and self.rules.retry_exact else 1
         n[WANT] = max(n[WANT], n[self.actor[a] + MIN1])
 
     def mark_late(self, s: bytes, a: int) -> None:
@@ -807,7 +832,7 @@ class Model:
             n = self.begin(s, a, "is cancelled with the put on its way")
             n[BUDGET[CANCEL]] -= 1
             n[LATE] = 2 + 2 * p
-            n[b + PENDING] |= self.rules.unanswered_pending
+            self.unanswered(n, p)
             self.drop(n, p, but=a)
             self.next_op(n, a)
             self.emit(n)
@@ -891,9 +916,7 @@ class Model:
         n[q : q + 5 * QUEUE_LENGTH] = n[q + 5 : q + 5 * QUEUE_LENGTH] + bytes(5)
         n[b + QUEUED] -= 1
         n[b + BEAT_AHEAD] -= n[b + BEAT_AHEAD] > 0
-        known = b + (TAG_KNOWN if kind == TAGS else KNOWN)
-        if n[known] == previous or not self.rules.previous:
-            n[known] = counter
+        self.learn(n, p, kind, previous, counter)
         if n[b + BEAT]:
             n[b + BEAT_SEEN] |= n[b + KNOWN] == n[b + BEAT_CTR]
             n[b + BEAT_TAG_SEEN] |= n[b + TAG_KNOWN] == n[b + BEAT_TAG]
@@ -905,6 +928,23 @@ class Model:
         n[b + FLOOR4] = max(n[b + FLOOR4], version)
         if self.rules.messages:
             self.drop(n, p)
+
+    def learn(self, n: bytearray, p: int, kind: int, previous: int, counter: int) -> None:
+        """The counter of a message."""
+        b, rules = self.base[p], self.rules
+        if kind == TAGS:
+            n[b + BOOK] = max(n[b + BOOK], counter)
+        at = b + (TAG_KNOWN if kind == TAGS else KNOWN)
+        known, another = n[at], n[at] >> 4 != counter >> 4
+        if rules.gap == "previous":
+            if known == previous:
+                n[at] = counter
+        elif rules.gap == "ignored" or kind == TAGS or not known:
+            n[at] = counter
+        elif another or counter > known:
+            if another or counter != known + 1:
+                self.drop(n, p)
+            n[at] = counter
 
     def hear_own(self, n: bytearray, p: int, op: int) -> None:
         """op: the actor + 1; BACKGROUND: a replay or a retry; 0: nobody waits for the reply any more."""
@@ -919,6 +959,9 @@ class Model:
     def subscribe(self, n: bytearray, p: int) -> None:
         b = self.base[p]
         n[b + LINK] = UP
+        if self.rules.forget:
+            n[b + FRESH] = 1
+            n[b + KNOWN] = n[b + TAG_KNOWN] = 0
         if n[b + RING] and self.rules.replay == "reconnect":
             n[b + REPLAYING] = 1
 
@@ -940,7 +983,7 @@ class Model:
         b, rules = self.base[p], self.rules
         while n[b + BEAT_AHEAD]:
             self.deliver(n, p)
-        if not n[b + BEAT_SEEN] or not n[b + BEAT_TAG_SEEN]:
+        if not n[b + BEAT_SEEN] or not n[b + BEAT_TAG_SEEN] or n[b + FRESH]:
             self.label += ": drops the bucket"
             if not n[LOST]:
                 self.broken(
@@ -954,8 +997,10 @@ class Model:
             ):
                 n[b + REPLAYING] = 1
             n[b + KNOWN], n[b + TAG_KNOWN] = n[b + BEAT_CTR], n[b + BEAT_TAG]
+            n[b + FRESH] = 0
             if rules.compare:
                 self.drop(n, p)
+        n[b + BOOK] = max(n[b + BOOK], n[b + BEAT_TAG])
         if not n[b + BEAT_OLD] or not rules.trust_from_request:
             n[b + TRUST] = 1
         n[b + FLOOR4] = max(n[b + FLOOR4], n[b + BEAT_INV])
@@ -980,7 +1025,8 @@ class Model:
             n[b + RETRYING] = 1
             self.invalidation(n, p, BACKGROUND)
             return "tries its invalidation again, with success"
-        n[b + RETRYING] = n[b + PENDING] = 0
+        n[b + RETRYING] = 0
+        n[b + PENDING] -= 1
         self.drop(n, p)
         return "deletes and fences in L1 after that, and uses L2 for the key again"
 
@@ -1048,7 +1094,9 @@ class Model:
             n = self.fault(s, FLUSH, "FLUSHALL")
             n[VAL] = n[SCHEMA] = n[VSEQ] = n[LEASE] = 0
             for at, top in ((CTR, NUMBER), (TSEQ, TAG_NUMBER)):
-                n[at] = n[top] = n[top] + 1 if self.rules.unique else (n[top] | 15) + 1
+                n[at] = n[top] = (
+                    n[top] + 1 if at == TSEQ or self.rules.unique else (n[top] | 15) + 1
+                )
             n[TREC] = 0
             n[LOST] = 1
             self.emit(n)
