@@ -395,21 +395,41 @@ def test_a_lease_that_is_gone_only_costs_the_fill(
     assert store.run(space.read(name)) is None
 
 
-def test_a_put_that_is_late_replaces_nothing_newer(proxy: FaultProxy, opened: Opened) -> None:
-    """Its request arrives when the writer has given up, and invalidated instead."""
+def test_a_put_that_fails_half_way_leaves_the_name_held(proxy: FaultProxy, opened: Opened) -> None:
     store = opened(proxy.address, timeout=0.2)
     space = fresh_space(store)
     name = name_of("a")
-    store.run(space.read(name))
-    # the part that holds the name goes through; that with the value is held back
-    proxy.cut(b"late value", reaches=False)
+    proxy.cut(b"the value", reaches=False)
     with pytest.raises(StoreError):
-        store.run(space.put([Fill(name, b"", b"late value", 100)], [target_of("a")]))
+        store.run(space.put([Fill(name, b"", b"the value", 100)], [target_of("a")]))
     (lease,) = store.run(space.lease([name], b"token", 10))
     assert lease.held  # nobody fills meanwhile
     store.run(space.invalidate([target_of("a")]))
     (lease,) = store.run(space.lease([name], b"token", 10))
     assert lease.ours and not lease.held
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_put_that_arrives_late_replaces_nothing_newer(
+    memcached: MemcachedServer, opened: Opened, filled: bool
+) -> None:
+    """The request with its value reaches the server after the name was invalidated."""
+    store = opened(memcached.address)
+    space = fresh_space(store)
+    name = name_of("a")
+    steps = space.put([Fill(name, b"", b"late value", 100)], [target_of("a")])
+    request = next(steps)
+    while not any(b"late value" in c.data for batch in request for c in batch.commands):
+        request = steps.send(store.send(request))
+    store.run(space.invalidate([target_of("a")]))
+    if filled:
+        store.run(space.lease([name], b"token", 10))
+        assert store.run(space.fill([Fill(name, b"token", b"newer", 100)])) == [True]
+    (answer,) = store.send(request)
+    assert answer.replies[0].code in (b"NF", b"EX")
+    steps.close()
+    found = store.run(space.read(name))
+    assert (found and found.data) == (b"newer" if filled else None)
 
 
 # ---- several servers -------------------------------------------------------------------------------
