@@ -45,7 +45,13 @@ PENDING = 10_000
 #: More changed buckets than this, and all of L1 is dropped rather than searched.
 MANY_BUCKETS = 16
 
+_BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 _all: weakref.WeakSet[Coherence] = weakref.WeakSet()
+
+
+def uptime() -> float:
+    """Seconds on a clock that runs on while the machine is suspended, where there is one."""
+    return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
 
 
 def _after_fork() -> None:
@@ -83,6 +89,8 @@ class Coherence:
         self.lost_at = time.monotonic()
         #: The shared memory could not be looked at, when that was last tried.
         self.blind = False
+        #: on `uptime`: up to when everything has been heard
+        self.heard_at = uptime()
         self._grown_at = 0.0
         if core.level != "eventual":
             self._trust.end()
@@ -187,7 +195,7 @@ class Coherence:
         if core is None:
             return
         with self._beating:
-            now = self._trust.now
+            now, begun = self._trust.now, uptime()
             counters: list[Counter] | None = None
             before = list(self._known)
             if core.teller is not None:
@@ -211,6 +219,7 @@ class Coherence:
                     log.info(
                         "told of invalidations again, after %.1f s", time.monotonic() - self.lost_at
                     )
+            self.heard_at = begun
             self.lost_at = time.monotonic() + TRUST
             self.tried.set()
 
@@ -221,7 +230,7 @@ class Coherence:
         if core is None or core.space is None or core.store is None:
             return
         with self._beating:
-            begun = self._trust.now
+            begun, heard_at = self._trust.now, uptime()
             incarnation = core.store.run(core.space.counters())[0].incarnation
             memory = core.space.generations()
             shared, own = memory.shared, memory.own
@@ -245,6 +254,7 @@ class Coherence:
             if core.level == "bounded":
                 # not for ever: that the file itself was replaced is seen by looking only
                 self._trust.extend(begun, BEAT)
+            self.heard_at = heard_at
             self.lost_at = time.monotonic()
             self.blind = False
 
@@ -298,9 +308,9 @@ class Coherence:
     def grow_stale(self) -> None:
         """Nobody has been heard for max_staleness: what L1 holds from before is served no more."""
         with self._lock:
-            if self._grown_at == self.lost_at:
+            if self._grown_at == self.heard_at:
                 return
-            self._grown_at = self.lost_at
+            self._grown_at = self.heard_at
         self.missed(set(range(COUNTERS)))
 
     # ---- messages --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from fastcache._keys import check_namespace, decode, encode, name_of_encoded, re
 from fastcache.loading.loader import Call
 from fastcache.stores.protocol import BUCKETS, Space, Store, StoreError, Target, bucket_of
 from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
-from fastcache.tiered.coherence import Coherence
+from fastcache.tiered.coherence import Coherence, uptime
 from fastcache.tiered.gate import Cap, Gate
 from fastcache.tiered.index import Index
 from fastcache.tiered.loads import default_rules, loads_of, no_loader
@@ -287,7 +287,7 @@ class Core:
         if not link.tried.is_set():
             return ABSENT
         link.start()
-        if time.monotonic() - link.lost_at > self.options.max_staleness:
+        if uptime() - link.heard_at > self.options.max_staleness:
             link.grow_stale()
         value = self.l1.get(key, ABSENT)
         if value is not ABSENT:

@@ -200,7 +200,7 @@ class TieredCache(_Face[K, V]):
       ttls are shortened at random.
       stale, grace, refresh, early, soft_timeout, hard_timeout, wait_timeout: as in `cached`.
       lease (5): for which one process has the right to load a key; the others wait, once.
-      max_staleness (60): how long L1 serves what it holds when invalidations cannot be heard. degraded_ttl (2): how
+      max_staleness (60): how long L1 serves what it holds after invalidations were last heard. degraded_ttl (2): how
       long it keeps what is loaded then. max_loads (64): loads at a time while L2 is out.
     level: "bounded" (default): the others' invalidations take effect at once, after lost messages within some 3
     seconds; "eventual": after the ttl, at most 5 seconds; "strong": each read asks L2.
