@@ -84,6 +84,7 @@ class Rules:
     subscribe_first: bool = True  # counters are compared after subscribing, not before
     #: When the ring is replayed: "reconnect" (and any difference), "difference", "regression", "never".
     replay: str = "reconnect"
+    replay_tags: bool = True  # invalidations of tags are in it too
     replay_whole: bool = True  # a replay ends with an edit of L1, as any invalidation
     bypass: bool = True  # a key whose invalidation is pending is read from the source
     bypass_first: bool = True  # it is marked before the last edit of L1
@@ -700,7 +701,11 @@ class Model:
             return
         what = {KEY: "the key", OTHER: "another key of the bucket", TAGS: "the tag"}[kind]
         n = self.begin(s, a, f"invalidates {what} in L2")
-        n[self.base[p] + RING] |= {KEY: RING_KEY, OTHER: 0, TAGS: RING_TAG}[kind]
+        n[self.base[p] + RING] |= {
+            KEY: RING_KEY,
+            OTHER: 0,
+            TAGS: RING_TAG * self.rules.replay_tags,
+        }[kind]
         self.invalidation(n, p, a + 1, kind, mine)
         n[at + MIN1] = max(n[at + MIN1], n[SRC])
         if kind == OTHER:

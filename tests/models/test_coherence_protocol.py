@@ -63,6 +63,7 @@ SCENARIOS = {
     "out of reach for a hold": Scenario(((U, G), (G,)), {DOWN: 2}, l2=True),
     "cancelled invalidation": Scenario(((W, GG), (G,)), {CANCEL: 1}, l2=True),
     "tags": Scenario(((TG, G), (G,)), {TAG_LOST: 1}, tags=True, l2=True),
+    "tags, failover": Scenario(((TG,), (G,)), {FAILOVER: 1}, tags=True, l2=True),
     "two versions of the code": Scenario(((W, G), (G,)), {EXPIRE: 1}, schemas=(1, 2), l2=True),
     "lagging source": Scenario(((U, G),), {EXPIRE: 1}, lag=True, l2=True),
     "own heartbeats": Scenario(((W, GG),), {TICK: 1}, beats=(1,), l1=True, l2=True),
@@ -94,7 +95,7 @@ LONG = {
     "two write-throughs": Scenario(((T,), (T, G)), {EXPIRE: 1}),
     "two sets": Scenario(((S, G), (S, G)), {EVICT: 1}),
     "L2 out of reach, two writers": Scenario(((W, G), (W,)), {DOWN: 1}, l2=True),
-    "tags, failover": Scenario(((TG, TG), (G,)), {FAILOVER: 1}, tags=True),
+    "tags twice, failover": Scenario(((TG, (TAG, GET)), (G,)), {FAILOVER: 1}, tags=True),
     "two versions, two writers": Scenario(((W, G), (W, G)), schemas=(1, 2), l2=True),
 }
 
@@ -133,6 +134,7 @@ MUTATIONS: dict[str, tuple[dict[str, object], str, str]] = {
     "compared without ping": ({"ping": False}, "heartbeats", "S7"),
     "no replay": ({"replay": "never"}, "failover", "S2"),
     "replay after a regression only": ({"replay": "regression"}, "failover", "S2"),
+    "tags not replayed": ({"replay_tags": False}, "tags, failover", "S2"),
     "replay without an edit of L1": ({"replay_whole": False}, "failover, the writer reads", "S2"),
     "no bypass": ({"bypass": False}, "L2 out of reach", "S1"),
     "bypass marked too late": ({"bypass_first": False}, "L2 out of reach", "S1"),
@@ -142,7 +144,7 @@ MUTATIONS: dict[str, tuple[dict[str, object], str, str]] = {
     "updating ends unheard": ({"exit_pending": False}, "out of reach for a hold", "S1"),
 }  # fmt: skip
 if SOAK:
-    MUTATIONS["tag sequences repeat"] = ({"tags_unique": False}, "tags, failover", "S2")
+    MUTATIONS["tag sequences repeat"] = ({"tags_unique": False}, "tags twice, failover", "S1")
 
 #: With these no server can be taken for another, even if a listener stays with one that is none any more.
 UNIQUE: dict[str, object] = {"unique": True, "gap": "previous", "forget": False}
