@@ -110,7 +110,7 @@ class Core:
             trust.forever()
         self.asynchronous = asynchronous
         self.loader = loader_of(loader, asynchronous)
-        self.load_many = getattr(loader, "load_many", None)
+        self.load_many = load_many_of(loader, asynchronous)
         self.source: Source | None = None
         if writer is not None:
             from fastcache.tiered.source import Source
@@ -388,6 +388,19 @@ def loader_of(loader: Any, asynchronous: bool) -> Callable[..., Any]:
     if not is_async(load) and asynchronous:
         raise TypeError(f"loader must be async for an AsyncTieredCache, got {loader!r}")
     return load  # type: ignore[no-any-return]
+
+
+def load_many_of(loader: Any, asynchronous: bool) -> Callable[..., Any] | None:
+    """What loads many keys, if the loader has that; TypeError where it is of the other face."""
+    load_many = getattr(loader, "load_many", None)
+    if load_many is None:
+        return None
+    from fastcache.loading.options import is_async
+
+    if not callable(load_many) or is_async(load_many) != asynchronous:
+        kind = "a coroutine function" if asynchronous else "a plain function"
+        raise TypeError(f"load_many of loader={loader!r} must be {kind}, got {load_many!r}")
+    return load_many  # type: ignore[no-any-return]
 
 
 def checked_namespace(namespace: Any, needed: bool) -> str | None:

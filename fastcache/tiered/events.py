@@ -9,6 +9,7 @@ from fastcache._keys import decode, encode
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered.drivers import carry_blocking
 from fastcache.tiered.loads import ask
+from fastcache.tiered.values import tags_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,13 +76,15 @@ class Events:
         for keys_of in handlers:
             try:
                 named = list(keys_of(**payload))
+                keys = [each for each in named if not isinstance(each, Tag)]
+                tags = tags_given([each.name for each in named if isinstance(each, Tag)])
+                for key in keys:
+                    core.place(key)  # what can be no key is its fault as well
             except Exception:
                 core.counts.add("event_failures")
                 log.exception("keys_of for event %r failed, so all of L1 is dropped", event)
                 core.l1.clear()
                 continue
-            keys = [each for each in named if not isinstance(each, Tag)]
-            tags = [each.name for each in named if isinstance(each, Tag)]
             if local:
                 for key in keys:
                     core.l1.delete(key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from fastcache.loading.rules import seconds
@@ -15,6 +16,8 @@ LEVELS = ("eventual", "bounded", "strong")
 UNHEARD = 5.0
 #: Seconds that trust lasts after the others were last heard.
 TRUST = 3.0
+#: Seconds, some 30 years: the most that a duration comes to which cannot be for ever.
+LONGEST = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +66,11 @@ class TierOptions:
             "ttl", "l1_ttl", "missing_ttl", "stale", "grace", "soft_timeout", "hard_timeout",
             "wait_timeout", "max_staleness", "degraded_ttl", "lease",
         ):  # fmt: skip
-            values[name] = seconds(name, values[name])
+            values[name] = lasting(seconds(name, values[name]))
         for name in ("stale", "grace", "max_staleness", "degraded_ttl", "lease"):
-            if values[name] is None:
+            if getattr(self, name) is None:
                 raise ValueError(f"{name} must be a number of seconds, got None")
+            values[name] = min(LONGEST if values[name] is None else values[name], LONGEST)
         for name in ("ttl", "l1_ttl", "lease"):
             if values[name] == 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)!r}")
@@ -75,10 +79,13 @@ class TierOptions:
     def _check_numbers(self, values: dict[str, Any]) -> None:
         for name in ("refresh", "jitter"):
             given = values[name]
-            if given is not None and not (_number(given) and 0 <= given < 1):
+            unset = given is None and name == "refresh"
+            if not (unset or (_number(given) and 0 <= given < 1)):
                 raise ValueError(f"{name} must be at least 0 and less than 1, got {given!r}")
         if self.early is not None and not (_number(self.early) and self.early > 0):
             raise ValueError(f"early must be a number above 0, got {self.early!r}")
+        if self.copy is not None and not callable(self.copy):
+            raise TypeError(f"copy must be callable, got {self.copy!r}")
         for name in ("version", "max_loads"):
             given = values[name]
             if isinstance(given, bool) or not isinstance(given, int):
@@ -87,6 +94,11 @@ class TierOptions:
             raise ValueError(f"version must be at least 0 and below 2**32, got {self.version!r}")
         if self.max_loads < 1:
             raise ValueError(f"max_loads must be at least 1, got {self.max_loads!r}")
+
+
+def lasting(ttl: float | None) -> float | None:
+    """A ttl as stores take it: None where it is infinite."""
+    return None if ttl == inf else ttl
 
 
 def _number(given: Any) -> bool:

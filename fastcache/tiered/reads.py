@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import unwatch, watch
@@ -14,7 +15,7 @@ from fastcache.tiered.loads import ask
 from fastcache.tiered.values import ABSENT, Landing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from fastcache.loading.loader import Calls, Doing
     from fastcache.tiered.core import Core
@@ -179,6 +180,8 @@ class Reads:
             cost = time.monotonic() - began
             core.counts.add("loads")
             core.add_load_time(cost)
+            if error is None and not isinstance(loaded, Mapping):
+                error = TypeError(f"load_many must return a mapping of keys, got {loaded!r}")
             if error is not None:
                 core.counts.add("load_failures")
                 yield from self._give_up(places, leases)

@@ -13,7 +13,7 @@ from fastcache._types import MISSING
 from fastcache.serializers import Unserializable
 from fastcache.stores.protocol import bucket_of
 from fastcache.tiered.book import FUNCTION
-from fastcache.tiered.options import UNHEARD
+from fastcache.tiered.options import UNHEARD, lasting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -158,7 +158,7 @@ class Values:
 
     def shortened(self, ttl: float | None) -> float | None:
         jitter = self._core.options.jitter
-        return ttl * (1.0 - jitter * random.random()) if jitter and ttl else ttl
+        return lasting(ttl * (1.0 - jitter * random.random()) if jitter and ttl else ttl)
 
     @staticmethod
     def tags_of(rules: Rules, call: Call, value: Any) -> tuple[Any, ...]:

@@ -22,6 +22,7 @@ from fastcache.loading.rules import seconds
 from fastcache.stores.protocol import Fill, StoreError
 from fastcache.tiered.book import ROOT
 from fastcache.tiered.loads import ask
+from fastcache.tiered.options import lasting
 from fastcache.tiered.values import Landing, tags_given
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Writes:
     # ---- setting -----------------------------------------------------------------------------------
 
     def _ttl(self, ttl: Any) -> float | None:
-        return self._core.options.ttl if ttl is ... else seconds("ttl", ttl)
+        return self._core.options.ttl if ttl is ... else lasting(seconds("ttl", ttl))
 
     def _extra(self, ttl: float | None) -> float:
         options = self._core.options
