@@ -35,6 +35,7 @@ class Statements:
     make_more: tuple[str, ...]
 
     def __init__(self, table: str, layout: Layout) -> None:
+        identifier(table, "table")
         schema, dot, short = table.rpartition(".")
         prefix = f"{identifier(schema, 'schema')}." if dot else ""
         self.name = t = prefix + identifier(short, "table", _NAME - len("_tombstones"))

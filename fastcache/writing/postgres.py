@@ -201,9 +201,9 @@ class PostgresWriter:
         if written.rowcount == len(puts):
             return [], 0
         found = connection.execute(self._sql.versions, ([op.key for op in puts],)).fetchall()
-        late = [puts[i - 1] for i, version, _ in found if version != puts[i - 1].version]
-        latest = max((max(v or 0, grave or 0) for _, v, grave in found), default=0)
-        return late, latest
+        met = [row for row in found if row[1] != puts[row[0] - 1].version]
+        latest = max((max(version or 0, grave or 0) for _, version, grave in met), default=0)
+        return [puts[number - 1] for number, _, _ in met], latest
 
     def _delete(self, connection: Connection[Any], deletes: list[Op]) -> tuple[list[Op], int]:
         deletes = sorted(deletes, key=lambda op: str(op.key))
