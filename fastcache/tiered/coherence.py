@@ -74,7 +74,7 @@ class Coherence:
         self._counts = core.counts
         self._backplane = backplane
         self._known: list[Counter | None] = [None] * COUNTERS
-        self._ring: deque[tuple[float, Target]] = deque(maxlen=RING)
+        self._ring: deque[tuple[float, Target, bool]] = deque(maxlen=RING)
         self.pending: dict[str, Target] = {}
         #: All of L2 is kept clear of: more invalidations are pending than can be told.
         self.pending_all = False
@@ -108,6 +108,9 @@ class Coherence:
 
     def forked(self) -> None:
         """In a child: its parent's thread and connections are not there. What is known stays, and is compared."""
+        core = self._core()
+        if core is not None:
+            core.renew_origin()  # else it would take what the parent says for its own
         self._lock = threading.RLock()
         self._beating = threading.Lock()
         self._reset()
@@ -160,10 +163,12 @@ class Coherence:
                     # It may be another server, which has not heard what the last one heard: what it
                     # should know is told again, and what it counts means nothing beside what was known.
                     self._known = [None] * COUNTERS
-                    self._replay()
-                self.beat()
-            elif wait <= 0:
-                self.beat()
+                    self._replay(puts=False)  # most likely it is the same, and has what was put
+                wait = 0.0
+            if wait <= 0:
+                if not self.beat():
+                    self.tried.set()
+                    return random.uniform(0.1, 0.3)
             elif self._listener is not None:
                 self._deliver(self._listener.poll(wait))
             else:
@@ -189,11 +194,12 @@ class Coherence:
 
     # ---- trust ---------------------------------------------------------------------------------
 
-    def beat(self) -> None:
-        """Read the counters, hear what was said before, compare, and trust. StoreError."""
+    def beat(self) -> bool:
+        """Read the counters, hear what was said before, compare, and trust. False: the counters could not be
+        read, which says nothing about what is heard. StoreError: nothing is heard any more."""
         core = self._core()
         if core is None:
-            return
+            return True
         with self._beating:
             now, begun = self._trust.now, uptime()
             counters: list[Counter] | None = None
@@ -202,9 +208,10 @@ class Coherence:
                 try:
                     counters = core.teller.ask(core.teller.space.counters())
                 except StoreError as error:
+                    core.counts.add(f"error:{error.kind}")
                     if core.teller.is_l2:
                         core.gate.failed(error)
-                    raise
+                    return False
                 if core.teller.is_l2:
                     core.gate.succeeded()
             if self._listener is not None:
@@ -222,6 +229,7 @@ class Coherence:
             self.heard_at = begun
             self.lost_at = time.monotonic() + TRUST
             self.tried.set()
+            return True
 
     def catch_up(self) -> None:
         """Where the counters lie in shared memory: see which have advanced by others, and trust up to there.
@@ -287,7 +295,7 @@ class Coherence:
         sequence = counters[TAGS].sequence
         self._book.sequence = max(self._book.sequence, sequence)
         if replay:
-            self._replay()
+            self._replay(puts=True)
 
     def missed(self, numbers: set[int]) -> None:
         """Of these counters changes were missed: what they stand for is dropped from L1."""
@@ -369,10 +377,10 @@ class Coherence:
 
     # ---- own invalidations -----------------------------------------------------------------------
 
-    def remember(self, targets: Sequence[Target]) -> None:
-        """To be sent again if L2 loses them."""
+    def remember(self, targets: Sequence[Target], *, put: bool = False) -> None:
+        """To be sent again if L2 loses them. put: a value took the place of the old one."""
         now = time.monotonic()
-        self._ring.extend([(now, target) for target in targets])
+        self._ring.extend([(now, target, put) for target in targets])
 
     def postpone(self, targets: Sequence[Target]) -> None:
         """These could not be sent: their keys keep clear of L2 until they could."""
@@ -429,13 +437,18 @@ class Coherence:
                 core.forget_key(decode(target.key), target.name)
         log.warning("%d invalidations that L2 had missed were sent", len(targets))
 
-    def _replay(self) -> None:
-        """L2 has forgotten some of what it was told: tell it again."""
+    def _replay(self, *, puts: bool) -> None:
+        """L2 may have forgotten some of what it was told: tell it again. puts: of values that it may have
+        lost too, that there are others."""
         since = time.monotonic() - RING_SECONDS
-        targets = {target.name: target for at, target in list(self._ring) if at >= since}
+        targets = {
+            t.name: t for at, t, put in list(self._ring) if at >= since and (puts or not put)
+        }
         if not targets:
             return
-        log.warning("L2 went back in time: its last %d invalidations are sent again", len(targets))
+        log.warning(
+            "L2 may have gone back in time: its last %d invalidations are sent again", len(targets)
+        )
         self.postpone(list(targets.values()))
 
 
@@ -460,6 +473,7 @@ def _run(reference: weakref.ref[Coherence]) -> None:
         del link
         if pause:
             stop.wait(pause)
+            next_beat = 0.0
     link = reference()
     if link is not None and link._listener is not None:
         link._listener.close()

@@ -130,6 +130,13 @@ class Core:
         self.watchers: list[Callable[[Any], object]] = []
         self.closed = False
 
+    def renew_origin(self) -> None:
+        """In a forked child: from now on it says of itself what only it says."""
+        self.origin = os.urandom(8)
+        if self.store is not None:
+            self.space = self.store.space(self.namespace or "", self.origin)
+        self.teller = teller_of(self, self.backplane, self.asynchronous)
+
     @property
     def has_loader(self) -> bool:
         return self.loader is not no_loader
@@ -293,6 +300,12 @@ class Core:
         if value is not ABSENT:
             self.counts.add("stale")
         return value
+
+    def again(self, key: Any) -> bool:
+        """Whether a load is to begin though L1 has the key: what it has may not be served."""
+        return self.level == "strong" or (
+            not self.trust and self.l1.peek(key, ABSENT) is not ABSENT
+        )
 
     # ---- stats -------------------------------------------------------------------------------------
 

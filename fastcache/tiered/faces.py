@@ -219,7 +219,7 @@ class TieredCache(_Face[K, V]):
         core = self._core
         value = core.held(key)
         if value is ABSENT:
-            value = core.loads.fetch(core.call(key), core.level == "strong")
+            value = core.loads.fetch(core.call(key), core.again(key))
         return default if value is MISSING else value
 
     def _get_tagged(self, key: Any, default: Any, tags: tuple[Any, ...]) -> Any:
@@ -229,7 +229,7 @@ class TieredCache(_Face[K, V]):
         if value is ABSENT and not self._trust:
             value = core.held(key)
         if value is ABSENT:
-            value = core.loads.fetch(core.call(key, tags=tags), core.level == "strong")
+            value = core.loads.fetch(core.call(key, tags=tags), core.again(key))
         return default if value is MISSING else value
 
     def get_or_set(
@@ -364,7 +364,7 @@ class AsyncTieredCache(_Face[K, V]):
         core = self._core
         value = ABSENT if self._trust else core.held(key)
         if value is ABSENT:
-            value = await core.loads.fetch(core.call(key, tags=tags), core.level == "strong")
+            value = await core.loads.fetch(core.call(key, tags=tags), core.again(key))
         return default if value is MISSING else value
 
     async def get_or_set(

@@ -82,7 +82,7 @@ class TierLoads(Loader):
         value = core.held(key)
         if value is ABSENT:
             call = Call(cached, core.l1, key, self.function, args, kwargs)
-            return self.fetch(call, core.level == "strong")
+            return self.fetch(call, core.again(key))
         return _returning(value) if self.asynchronous else value
 
     def invalidate(self, key: Any) -> Any:

@@ -204,7 +204,7 @@ class Writes:
         if not fills:
             return set()
         order = [targets[key] for key in fills]
-        link.remember(order)
+        link.remember(order, put=True)
         failure: StoreError | None = None
         if core.gate.asks() and not any(core.bypasses(target.name) for target in order):
             try:
