@@ -88,7 +88,7 @@ def test_payloads_of_all_kinds(networked: Tiers) -> None:
 
 def test_an_event_may_name_nothing(tiers: Tiers) -> None:
     t = tiers()
-    t.invalidate_on("e", lambda: [])
+    t.invalidate_on("e", list)
     t.set("a", 1)
     t.publish("e")
     assert t.get("a") == 1
@@ -148,11 +148,11 @@ def test_refused(filed: Tiers) -> None:
     t = filed()
     t.set("a", 1)
     t.invalidate_on("e", lambda **_: ["a"])
-    with pytest.raises(TypeError, match="event.*5"):
+    with pytest.raises(TypeError, match=r"event.*5"):
         t.publish(5)
-    with pytest.raises(TypeError, match="event.*5"):
-        t.invalidate_on(5, lambda: [])
-    with pytest.raises(TypeError, match="keys_of.*7"):
+    with pytest.raises(TypeError, match=r"event.*5"):
+        t.invalidate_on(5, list)
+    with pytest.raises(TypeError, match=r"keys_of.*7"):
         t.invalidate_on("e", 7)
     with pytest.raises(TypeError):
         t.publish("e", thing=object())
@@ -170,9 +170,10 @@ def test_without_l2(alone: Tiers) -> None:
 
 
 def test_caches_of_one_program(face: Any) -> None:
+    from tiered.support import Tier
+
     from fastcache import Cache
     from fastcache.backplane import InProcessBackplane
-    from tiered.support import Tier
 
     plane = InProcessBackplane()
     caches = [Tier(face, face.kind(Cache(10), namespace="n", backplane=plane)) for _ in range(2)]

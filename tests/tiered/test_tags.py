@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_what_comes_after_the_tag_lives(tiers: Tiers) -> None:
     for number in range(6):
         one, two = (first, second) if number % 2 else (second, first)
         one.invalidate_tag("x")
-        until(lambda two=two, number=number: set_and_see(two, one, number))
+        until(functools.partial(set_and_see, two, one, number))
 
 
 def set_and_see(writer: Any, reader: Any, number: int) -> bool:

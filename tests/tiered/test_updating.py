@@ -75,7 +75,7 @@ def test_an_error_invalidates_too_and_is_raised(tiers: Tiers) -> None:
 def test_a_crash_costs_the_hold(tiers: Tiers) -> None:
     source = Source(a=1)
     t, other = tiers(source), tiers(source)
-    block = t.updating("a", hold=0.5)
+    block = t.cache.updating("a", hold=0.5)
     enter = type(block).__aenter__ if tiers.face.asynchronous else type(block).__enter__
     tiers.face.run(enter(block))
     source.data["a"] = 2
