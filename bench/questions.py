@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fastcache._bench import rows, sizes, worker
+from fastcache._bench import rows, sizes, tiers, worker
 from fastcache._bench.model import Program
 from fastcache._bench.subjects import OLD, PEERS, look_for
 
@@ -73,3 +73,54 @@ def ask_child(name: str, entries: int = sizes.ENTRIES) -> Callable[..., None]:
 
     test.__doc__ = f"{question.row.title}. {question.row.note}".strip()
     return test
+
+
+def ask_tier(name: str) -> Callable[..., None]:
+    """Return the test that asks a question of two tiers, or of writing: one pass is a round.
+
+    The server is of the test's own. Wall time; `extra_info` has the time of one operation.
+    """
+    row = next(row for row, _ in tiers.ROWS if row.name == name)
+
+    @pytest.mark.benchmark(group=f"{row.name}: {row.title}")
+    @pytest.mark.parametrize("subject", tiers.subjects_of(name))
+    def question(benchmark: Any, subject: str) -> None:
+        _skip_if_absent(subject)
+        with tiers.ground(None) as here:
+            try:
+                made = tiers.make(name, subject, here)
+            except (ImportError, RuntimeError) as error:
+                pytest.skip(f"{subject}: {error}")
+            try:
+                tiers.passed(made)
+                benchmark.pedantic(made.run, setup=made.prepare, rounds=3 * _ROUNDS)
+            finally:
+                made.close()
+        benchmark.extra_info["operations"] = made.ops
+        if benchmark.stats is not None:  # None with --benchmark-disable
+            benchmark.extra_info["ns_per_operation"] = benchmark.stats.stats.median / made.ops * 1e9
+
+    question.__doc__ = f"{row.title}. {row.note}".strip()
+    return question
+
+
+def ask_seen(name: str) -> Callable[..., None]:
+    """Return the test that asks how soon another process sees a change, each subject in turn."""
+    row, part = next((row, part) for row, part in tiers.SEEN if row.name == name)
+
+    @pytest.mark.benchmark(group=f"{row.name}: {row.title}")
+    @pytest.mark.parametrize("subject", tiers.subjects_of(name))
+    def question(benchmark: Any, subject: str, capsys: pytest.CaptureFixture[str]) -> None:
+        _skip_if_absent(subject)
+        with tiers.ground(None) as here:
+            try:
+                took = benchmark.pedantic(tiers.observed, args=(subject, 1, here), rounds=1)[0]
+            except (ImportError, RuntimeError) as error:
+                pytest.skip(f"{subject}: {error}")
+        figure = tiers.quantile(took, part) / 1e6
+        benchmark.extra_info[row.unit] = figure
+        with capsys.disabled():
+            print(f"\n{row.title}, {subject}: {figure:.4g} {row.unit}")
+
+    question.__doc__ = f"{row.title}. {row.note}".strip()
+    return question

@@ -6,9 +6,12 @@ No speed is asserted; rows are few and rounds short.
 from __future__ import annotations
 
 import html.parser
+import importlib.util
 import json
 import subprocess
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,9 @@ from fastcache._bench.model import US, Cell, Program, Result, Row, Target, judge
 
 pytest.importorskip("numpy", reason="the statistics of the benchmarks")
 
-from fastcache._bench import instructions, report, runner, session, stats
+from servers.redis import RedisServer
+
+from fastcache._bench import instructions, report, runner, seen, session, stats, tiers
 
 TINY = ("--rounds", "2", "--round-ms", "1", "--entries", "2000")
 LIMIT = 240
@@ -352,9 +357,10 @@ class TestMeasuring:
 
 class TestRows:
     def test_names_are_unique_and_quick_leaves_out_known_ones(self) -> None:
-        names = [row.name for row in (*rows.loop_rows(), *sizes.child_rows())]
+        every = [*rows.loop_rows(), *sizes.child_rows(), *tiers.tier_rows()]
+        names = [row.name for row in every]
         assert len(names) == len(set(names))
-        assert set(cli.QUICK_WITHOUT) < set(names)
+        assert set(cli.QUICK_WITHOUT) < {*names, *(row.group for row in every)}
 
     def test_targets_refer_to_subjects_of_the_row(self) -> None:
         for row in rows.loop_rows():
@@ -397,6 +403,95 @@ class TestRows:
             if question.mode != "import":
                 for job in sizes.jobs(question.mode, 10).values():
                     assert job["mode"] in heavy.MODES
+
+
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("msgspec", "xxhash")),
+    reason="the extra `tiered`",
+)
+class TestTiers:
+    @pytest.fixture
+    def here(self, redis_server: RedisServer) -> Iterator[tiers.Ground]:
+        with tiers.ground(redis_server.url) as found:
+            yield found
+
+    @pytest.mark.parametrize("row", [row for row, _ in tiers.ROWS], ids=lambda row: row.name)
+    def test_every_subject_that_is_there_runs(self, row: Row, here: tiers.Ground) -> None:
+        here.redis()
+        for name in tiers.subjects_of(row.name):
+            peer = name.partition(":")[0]
+            if peer in subjects.PEERS and subjects.look_for(peer).absent:
+                continue
+            with warnings.catch_warnings():
+                if peer != US:
+                    warnings.simplefilter("ignore")  # what is out of date in a peer is its affair
+                subject = tiers.make(row.name, name, here)
+                try:
+                    wall, cpu = tiers.passed(subject)
+                finally:
+                    subject.close()
+            assert wall > 0, name
+            assert cpu > 0, name
+
+    def test_targets_refer_to_subjects_of_the_row(self) -> None:
+        for row in tiers.tier_rows():
+            for target in row.targets:
+                assert not target.reference or target.reference in tiers.subjects_of(row.name)
+
+    @pytest.mark.parametrize("subject", ["fastcache", "fastcache:sqlite"])
+    def test_another_process_sees_changes(self, subject: str, here: tiers.Ground) -> None:
+        observer = seen.Observer(subject, here)
+        try:
+            took = observer.round(20)
+        finally:
+            observer.close()
+        assert len(took) == 20
+        assert all(ns > 0 for ns in took)
+
+    def test_rows_of_what_is_seen(
+        self, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(seen, "CHANGES", 20)
+        rows = [row for row, _ in tiers.SEEN]
+        results = list(tiers.run_rows(rows, [], 2, redis_server.url))
+        assert [found.row.name for found in results] == ["seen_p50", "seen_p999"]
+        usual, worst = (found.cells[US].values for found in results)
+        assert (results[0].cells[US].error, len(usual)) == ("", 2)
+        assert all(0 < p50 <= p999 for p50, p999 in zip(usual, worst, strict=True))
+
+    def test_what_is_never_seen_is_an_error(
+        self, here: tiers.Ground, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        observer = seen.Observer("fastcache", here)
+        monkeypatch.setattr(seen, "LIMIT", 0.2)
+        try:
+            observer._write = lambda value: None
+            with pytest.raises(RuntimeError, match="change number 1 was not seen"):
+                observer.round(1)
+        finally:
+            observer.close()
+
+    def test_a_run_of_the_command(self, redis_server: RedisServer, tmp_path: Path) -> None:
+        done = bench(
+            "--rounds", "2", "--rows", "tier_l1,tier_fill,put_memory", "--peers", "dict",
+            "--redis-url", redis_server.url, "--json", str(tmp_path / "x.json"),
+            "--report", str(tmp_path / "x.html"),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))["rows"]
+        assert [row["name"] for row in found] == ["tier_l1", "tier_fill", "put_memory"]
+        fill = found[1]["subjects"]
+        assert set(fill) == {US, "bare redis-py"}
+        assert [len(cell["extra"]["cpu"]) for cell in fill.values()] == [2, 2]
+        assert fill[US]["error"] == ""
+        assert found[1]["behind"] == []  # what is bare is no rival
+        assert "1.6 x bare redis-py" in done.stdout
+
+    def test_without_a_redis_the_row_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+        row = next(row for row, _ in tiers.ROWS if row.name == "tier_fill")
+        (measured,) = tiers.run_rows([row], [], 1, None)
+        assert "--redis-url" in measured.cells[US].error
 
 
 class TestInputs:

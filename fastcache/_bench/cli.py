@@ -27,7 +27,7 @@ ROUNDS, QUICK_ROUNDS, QUICK_CHILD_ROUNDS = 9, 7, 1
 QUICK_WITHOUT = (
     "call_int_equal", "call_str_equal", "get_str_equal", "get_int_equal", "get_tuple_equal",
     "overwrite_lfu", "overwrite_fifo", "gc_tracked", "worst_expiry", "memory_back", "bytes_ttl",
-    "cold_1000", "cached_str", "cached_two", "cached_keyword", "cached_none", "await_method",
+    "tiers", "cold_1000", "cached_str", "cached_two", "cached_keyword", "cached_none", "await_method",
 )  # fmt: skip
 
 
@@ -82,6 +82,11 @@ def add_parser(commands: Any) -> None:
         "--round-ms", type=_positive, metavar="MS", default=20,
         help="how long one round of one subject lasts (default 20)",
     )  # fmt: skip
+    parser.add_argument(
+        "--redis-url", metavar="URL",
+        help="a Redis for the rows of tiers, which write to it; without it, a redis-server on PATH is "
+        "started for each of them",
+    )  # fmt: skip
     parser.set_defaults(run=run, error=parser.error)
 
 
@@ -98,8 +103,9 @@ def _positive(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """Carry the subcommand out; return the exit code."""
     from .sizes import child_rows
+    from .tiers import tier_rows
 
-    rows = [*loop_rows.loop_rows(), *child_rows()]
+    rows = [*loop_rows.loop_rows(), *child_rows(), *tier_rows()]
     chosen = _choose_rows(options, rows)
     presence = _choose_peers(options)
     if options.list:
@@ -124,7 +130,8 @@ def _names(text: str) -> list[str]:
 
 def _choose_rows(options: argparse.Namespace, rows: Sequence[Row]) -> list[Row]:
     if options.rows is None:
-        return [row for row in rows if not (options.quick and row.name in QUICK_WITHOUT)]
+        without = QUICK_WITHOUT if options.quick else ()
+        return [row for row in rows if row.name not in without and row.group not in without]
     wanted = _names(options.rows)
     known = {row.name for row in rows} | {row.group for row in rows}
     unknown = [name for name in wanted if name not in known]
@@ -182,6 +189,7 @@ def _plan(options: argparse.Namespace, rows: list[Row], presence: dict[str, Pres
         round_ns=options.round_ms * 1_000_000,
         entries=options.entries,
         old_python=options.old_fastcache_python,
+        redis_url=options.redis_url,
         set_old_up=options.peers is not None and OLD in presence,
     )
 

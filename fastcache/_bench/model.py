@@ -10,8 +10,9 @@ from typing import Any, Literal
 US = "fastcache"
 #: The floor: it bounds nothing, evicts nothing, and is no alternative to a cache.
 FLOOR = "dict"
-#: What shows whether caching is worth it at all, and the least that waking threads can take.
-CONTROLS = ("uncached", "lock chain")
+#: What shows whether caching is worth it at all; the least that waking threads can take; and what a cache over a
+#: server, or in front of a database, adds to.
+CONTROLS = ("uncached", "lock chain", "bare redis-py", "bare sqlite")
 
 Better = Literal["met", "miss", "not judged"]
 
@@ -90,7 +91,7 @@ class Row:
     targets: Sequence[Target] = ()
     unit: str = "ns"
     note: str = ""
-    kind: Literal["loop", "child"] = "loop"
+    kind: Literal["loop", "child", "tier"] = "loop"
     empty: Program | None = None
     counted: bool = True
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import conditions, instructions, runner, sizes, table
+from . import conditions, instructions, runner, sizes, table, tiers
 from .model import FLOOR, US, Cell, Result, Row, judge
 from .progress import Progress
 from .rows import NOT_MEASURED
@@ -36,6 +36,7 @@ class Plan:
     entries: int = sizes.ENTRIES
     old_python: str | None = None
     set_old_up: bool = False
+    redis_url: str | None = None
 
 
 @dataclasses.dataclass(slots=True)
@@ -129,7 +130,9 @@ def run(plan: Plan) -> Outcome:
         asked = {row.name for row in plan.rows if row.kind == "child"}
         questions = [question for question in sizes.QUESTIONS if question.row.name in asked]
         modes = dict.fromkeys(question.mode for question in questions)
-        progress = Progress(1 + len(loops) * (2 if plan.instructions else 1) + len(modes))
+        tiered = [row for row in plan.rows if row.kind == "tier"]
+        steps = len(loops) * (2 if plan.instructions else 1) + len(modes) + tiers.steps_of(tiered)
+        progress = Progress(1 + steps)
         results = {}
         try:
             progress.step("noise")
@@ -145,6 +148,10 @@ def run(plan: Plan) -> Outcome:
                     some, peers, plan.child_rounds, old_python, plan.entries, progress.detail
                 ):
                     results[result.row.name] = result
+            for result in tiers.run_rows(
+                tiered, peers, plan.rounds, plan.redis_url, progress.step, progress.detail
+            ):
+                results[result.row.name] = result
         finally:
             progress.close()
     ordered = [results[row.name] for row in plan.rows if row.name in results]

@@ -200,7 +200,14 @@ def jobs(mode: str, n: int) -> dict[str, dict[str, Any]]:
 def subjects_of(mode: str) -> list[str]:
     """Return the names of the subjects that the mode can ask."""
     if mode == "import":
-        return [US, *(name for name, peer in PEERS.items() if peer.module and name != OLD)]
+        return [
+            US,
+            *(
+                name
+                for name, peer in PEERS.items()
+                if peer.module and name != OLD and not peer.tier
+            ),
+        ]
     return list(jobs(mode, ENTRIES))
 
 
@@ -337,7 +344,7 @@ def _imports(
 ) -> dict[str, list[dict[str, Any]]]:
     modules = {"fastcache": "fastcache"}
     for name in peers:
-        if PEERS[name].module and name != OLD:
+        if PEERS[name].module and name != OLD and not PEERS[name].tier:
             modules[name] = PEERS[name].module
     told: dict[str, list[dict[str, Any]]] = {name: [] for name in modules}
     foreign: dict[str, list[str]] = {}

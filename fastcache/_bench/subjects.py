@@ -22,6 +22,8 @@ class Peer:
     module: str = ""
     distribution: str = ""
     remark: str = ""
+    #: found in the rows of tiers only
+    tier: bool = False
 
 
 PEERS: Mapping[str, Peer] = {
@@ -35,8 +37,16 @@ PEERS: Mapping[str, Peer] = {
         Peer("moka-py", "moka_py", "moka-py", "policy='lru'"),
         Peer("lru-dict", "lru", "lru-dict"),
         Peer("async-lru", "async_lru", "async-lru", "rows of async functions, and import time"),
-        Peer("aiocache", "aiocache", "aiocache", "as async-lru; its memory backend, unbounded"),
-        Peer("cashews", "cashews", "cashews", "as async-lru; its memory backend"),
+        Peer(
+            "aiocache",
+            "aiocache",
+            "aiocache",
+            "as async-lru, and of tiers; its memory backend, unbounded",
+        ),
+        Peer("cashews", "cashews", "cashews", "as async-lru, and of tiers; its memory backend"),
+        Peer("redis-py", "redis", "redis", "rows of tiers; its client-side cache", tier=True),
+        Peer("dogpile.cache", "dogpile.cache", "dogpile.cache", "rows of tiers", tier=True),
+        Peer("diskcache", "diskcache", "diskcache", "rows of tiers, over a file", tier=True),
         Peer(OLD, "fastcache", "fastcache", "1.1.0, in an interpreter of its own"),
     )
 }
@@ -215,9 +225,16 @@ def look_for(name: str) -> Presence:
     peer = PEERS[name]
     if not peer.distribution:
         return Presence(version="of this interpreter")
-    if importlib.util.find_spec(peer.module) is None:
+    if not _is_there(peer.module):
         return Presence(absent=f"not installed (pip install {peer.distribution})")
     try:
         return Presence(version=importlib.metadata.version(peer.distribution))
     except importlib.metadata.PackageNotFoundError:
         return Presence(version="unknown")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is not
+        return False
