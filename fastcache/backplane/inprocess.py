@@ -191,7 +191,7 @@ class _InProcessSpace(Space):
         yield from ()
         return [Lease(token, True, False)] * len(names)
 
-    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool]]:
+    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool | None]]:
         yield from ()
         return [False] * len(fills)
 

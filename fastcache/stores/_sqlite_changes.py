@@ -264,14 +264,14 @@ def lease(
     return leases, ()
 
 
-def fill(change: Transaction, fills: Sequence[Fill]) -> tuple[list[bool], Changed]:
-    stored = []
+def fill(change: Transaction, fills: Sequence[Fill]) -> tuple[list[bool | None], Changed]:
+    stored: list[bool | None] = []
     for name, token, data, ttl in fills:
         number = change.id(name)
         ours = change.lease(number, name) == (token, False)
         if ours:
             change.execute(_DROP_LEASE, (number, name))
-        stored.append(ours and change.store(number, name, data, ttl))
+        stored.append((change.store(number, name, data, ttl) or None) if ours else False)
     return stored, ()
 
 

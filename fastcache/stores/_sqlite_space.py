@@ -194,8 +194,8 @@ class SQLiteSpace(Space):
         leases: list[Lease] = yield (self._change, changes.lease, names, token, ttl)
         return leases
 
-    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool]]:
-        stored: list[bool] = yield (self._change, changes.fill, fills)
+    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool | None]]:
+        stored: list[bool | None] = yield (self._change, changes.fill, fills)
         return stored
 
     def give_up(self, names: Sequence[str], token: bytes) -> Steps[None]:

@@ -175,9 +175,9 @@ class Space(ABC):
         """Take the lease of each name for ttl seconds, or learn which one is there."""
 
     @abstractmethod
-    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool]]:
-        """Store each value whose lease still has this token, and drop the lease. Tells nobody: it is new
-        only to L2."""
+    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool | None]]:
+        """Store each value whose lease still has this token, and drop the lease. None: the lease is right, but there is
+        no room for the value. Tells nobody: it is new only to L2."""
 
     @abstractmethod
     def give_up(self, names: Sequence[str], token: bytes) -> Steps[None]:

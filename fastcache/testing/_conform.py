@@ -75,7 +75,7 @@ class Client:
 
     def fill(self, name: str, token: bytes, data: bytes, ttl: float | None = LONG) -> bool:
         (stored,) = self(self.space.fill([Fill(name, token, data, ttl)]))
-        return stored
+        return bool(stored)
 
     def store_value(self, name: str, data: bytes, ttl: float | None = LONG) -> None:
         """Get a value in, as a tier does: by a lease and a fill."""

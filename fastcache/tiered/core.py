@@ -243,7 +243,8 @@ class Core:
 
     def failed(self, error: StoreError) -> None:
         """L2 could not do what it was asked."""
-        self.gate.failed(error)
+        if error.kind != "full":  # it answers reads, and invalidations
+            self.gate.failed(error)
         self.counts.add(f"error:{error.kind}")
         self.complain(f"error:{error.kind}", "L2 failed, the source is asked instead: %s", error)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fastcache._core import Cached, Flight
-    from fastcache.loading.loader import Calls, Load
+    from fastcache.loading.loader import Calls, Doing, Load
     from fastcache.loading.rules import Rules
     from fastcache.stores.protocol import Found, Lease
     from fastcache.tiered.core import Core
@@ -407,8 +407,8 @@ class TierLoads(Loader):
                 )  # fmt: skip
                 if data is not None:
                     total = None if ttl is None else ttl + extra
-                    filled = yield from self._fill(Fill(before.name, lease.token, data, total))
-                    keep, deaf = filled is not False, deaf or filled is None
+                    outcome = yield from self._fill(Fill(before.name, lease.token, data, total))
+                    keep, deaf = outcome != "refused", deaf or outcome == "unknown"
                 else:
                     yield from self._give_up(lease, before.name)
             else:
@@ -422,16 +422,17 @@ class TierLoads(Loader):
             extra=extra, lead=lead, tags=tags, sequence=before.sequence, given=value, deaf=deaf,
         )  # fmt: skip
 
-    def _fill(self, fill: Fill) -> Calls:
-        """Whether L2 took it; None: it is not known."""
+    def _fill(self, fill: Fill) -> Doing[str]:
+        """ "fills"; "refused", since the key was invalidated; "unstorable" for want of room; or "unknown"."""
         core = self.core
         try:
             (filled,) = yield from self.ask(core.space.fill([fill]))
         except StoreError as error:
             core.failed(error)
-            return None
-        core.counts.add("fills" if filled else "refused")
-        return bool(filled)
+            return "unstorable" if error.kind == "full" else "unknown"
+        outcome = "fills" if filled else "unstorable" if filled is None else "refused"
+        core.counts.add(outcome)
+        return outcome
 
 
 class Before(NamedTuple):

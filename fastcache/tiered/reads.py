@@ -259,9 +259,9 @@ class Reads:
         if fills:
             try:
                 done = yield from ask(core.send, core.space.fill([fill for _, fill in fills]))
-                refused.update(key for (key, _), ok in zip(fills, done, strict=True) if not ok)
-                core.counts.add("fills", sum(done))
-                core.counts.add("refused", len(done) - sum(done))
+                refused.update(key for (key, _), ok in zip(fills, done, strict=True) if ok is False)
+                for outcome, counted in ((True, "fills"), (False, "refused"), (None, "unstorable")):
+                    core.counts.add(counted, done.count(outcome))
             except StoreError as error:
                 core.failed(error)
                 deaf = True

@@ -145,7 +145,7 @@ class MemcachedSpace(Counting):
                 self._leases.pop(next(iter(self._leases)), None)
         self._leases[name, token] = Known(reply.number(b"c"), answer.newest)
 
-    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool]]:
+    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool | None]]:
         swaps = []
         lives = yield from self._lives([(fill.name, fill.ttl) for fill in fills])
         for fill, life in zip(fills, lives, strict=True):
@@ -155,7 +155,7 @@ class MemcachedSpace(Counting):
         errors = [swap.error for swap in swaps if swap.error is not None]
         if errors and len(errors) == len(swaps):
             raise errors[0]
-        return [swap.done for swap in swaps]
+        return [None if swap.command is None else swap.done for swap in swaps]
 
     def give_up(self, names: Sequence[str], token: bytes) -> Steps[None]:
         swaps = []

@@ -46,6 +46,14 @@ class Pending(NamedTuple):
     primary: bool = False
 
 
+class Offset(NamedTuple):
+    """How far a primary was at some moment (`now()`), in which history of changes."""
+
+    moment: float
+    history: str
+    reached: int
+
+
 class Replica:
     """A replica that may answer. until: on `now()`, up to when it is known to lag by less than allowed."""
 
@@ -69,7 +77,7 @@ class Cluster:
         self._replicas: dict[Address, Replica] = {}
         self._slots: list[Node | None] = [None] * SLOTS
         self._readers: dict[Node, list[Replica]] = {}
-        self._offsets: dict[Node, tuple[float, int]] = {}
+        self._offsets: dict[Node, Offset] = {}
         self._known = False
         self._stale = True
         self._asked = -AGAIN
@@ -142,7 +150,6 @@ class Cluster:
                     failures.append(error)
                 else:
                     groups.setdefault(node, []).append(each)
-            asked = now()
             exchanges = [_joined(node, which, commands, timed) for node, which in groups.items()]
             results = (yield exchanges) if exchanges else []
             pending = []
@@ -151,8 +158,6 @@ class Cluster:
                     pending += self._unanswered(node, which, result, failures)
                     continue
                 node.down = 0.0
-                if timed and type(time := result.pop(0)) is list:
-                    node.clock.heard(asked, time)
                 pending += self._take_over(node, which, result, commands, answers)
             hops += 1
             if any(each.node is None for each in pending):
@@ -245,7 +250,7 @@ class Cluster:
             self._asked = moment
         error: WireError | None = None
         for node in self._to_ask():
-            (result,) = yield [(node, _SLOTS, 1)]
+            (result,) = yield [(node, _SLOTS, 1, False)]
             if isinstance(result, WireError):
                 error = error or result
                 if result.kind in ("timeout", "refused", "closed"):
@@ -337,15 +342,16 @@ class Cluster:
         pairs: list[tuple[Node, Replica | None]] = [(primary, None) for primary in readers]
         pairs += [(primary, replica) for primary in readers for replica in readers[primary]]
         nodes = [primary if replica is None else replica.node for primary, replica in pairs]
-        results = yield [(node, _REPLICATION, 1) for node in nodes]
-        offsets: dict[Node, list[tuple[float, int]]] = {}
+        results = yield [(node, _REPLICATION, 1, False) for node in nodes]
+        offsets: dict[Node, list[Offset]] = {}
         for (primary, replica), result in zip(pairs, results, strict=True):
             info = _info(result)
             if replica is None:
-                then = self._offsets.pop(primary, None)
-                offsets[primary] = [then] if then is not None else []
+                before = self._offsets.pop(primary, None)
+                offsets[primary] = [before] if before is not None else []
                 if info.get("role") == "master":
-                    self._offsets[primary] = (asked, int(info["master_repl_offset"]))
+                    reached = int(info["master_repl_offset"])
+                    self._offsets[primary] = Offset(asked, info.get("master_replid", ""), reached)
                     offsets[primary].append(self._offsets[primary])
                 continue
             if isinstance(result, WireError):
@@ -353,10 +359,11 @@ class Cluster:
                 continue
             replica.node.down = 0.0
             if info.get("role") == "slave" and info.get("master_link_status") == "up":
+                history = info.get("master_replid")
                 reached = int(info["slave_repl_offset"])
-                for moment, offset in offsets[primary]:
-                    if reached >= offset:
-                        replica.until = moment + self._lag
+                for then in offsets[primary]:
+                    if history == then.history and reached >= then.reached:
+                        replica.until = then.moment + self._lag
 
     # ---- the end ---------------------------------------------------------------------------------
 
@@ -377,13 +384,13 @@ class Cluster:
 
 def _joined(
     node: Node, which: list[Pending], commands: Sequence[Command], timed: bool
-) -> tuple[Node, bytes, int]:
+) -> tuple[Node, bytes, int, bool]:
     parts = [_TIME] if timed else []
     for each in which:
         if each.asking:
             parts.append(_ASKING)
         parts.append(commands[each.place][1])
-    return node, b"".join(parts), len(parts)
+    return node, b"".join(parts), len(parts), timed
 
 
 def _address(server: Any, asked: Node) -> Address:

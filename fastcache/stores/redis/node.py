@@ -9,7 +9,7 @@ import time
 import weakref
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fastcache.stores.redis.async_wire import AsyncWire, open_wire
 from fastcache.stores.redis.errors import WireError
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 REST: Final = 1.0
 #: Seconds for which what is known of a server's clock holds.
 KNOWN: Final = 10.0
+#: By more seconds than this no measurement is wrong: the clock was set.
+STEP: Final = 1.0
 
 _BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -38,20 +40,33 @@ now = time.monotonic if _BOOT is None else _boottime
 class Clock:
     """What is known of a server's clock. Never behind it: what is left of a ttl is not overestimated."""
 
-    __slots__ = ("_ahead", "_until")
+    __slots__ = ("_ahead", "_since", "_until")
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._since = 0.0
         self._until = 0.0
 
     def heard(self, asked: float, answer: list[bytes]) -> None:
         """asked: `now()` before TIME was sent, so that the server's clock may be behind what we think."""
-        self._ahead = int(answer[0]) + int(answer[1]) / 1e6 - asked
+        ahead = int(answer[0]) + int(answer[1]) / 1e6 - asked
+        # A better measurement than the last one would bring values back that were dead a moment ago, so it has to
+        # wait; unless somebody has set the clock.
+        if not (0 < self._ahead - ahead < STEP and asked < self._since + KNOWN):
+            self._ahead, self._since = ahead, asked
         self._until = asked + KNOWN
 
     def at(self, moment: float) -> float | None:
         """The server's time in seconds at `now()` = moment; None if not known."""
         return moment + self._ahead if moment < self._until else None
+
+
+class Sent(NamedTuple):
+    """What was sent, and when: on `now()`, and on the clock of time-outs."""
+
+    wire: Wire
+    asked: float
+    begun: float
 
 
 class _Loop:
@@ -132,16 +147,41 @@ class Node:
         self.give(wire)
         return reply
 
-    def many(self, data: bytes, count: int) -> list[Any]:
-        """The replies to several."""
+    def many(self, data: bytes, count: int, timed: bool = False) -> list[Any]:
+        """The replies to several. timed: the first asks for the time, and its reply is left out."""
+        return self.finish(self.begin(data), count, timed)
+
+    def begin(self, data: bytes) -> Sent:
+        """Send; the replies are to be read by `finish`, or given up by `drop`."""
         wire = self.take()
+        asked = now()
         try:
-            replies = wire.finish(wire.begin(data), count)
+            return Sent(wire, asked, wire.begin(data))
         except BaseException as error:
             self.lost(error)
             raise
-        self.give(wire)
+
+    def finish(self, sent: Sent, count: int, timed: bool) -> list[Any]:
+        try:
+            replies = sent.wire.finish(sent.begun, count)
+        except BaseException as error:
+            self.lost(error)
+            raise
+        self.give(sent.wire)
+        if timed:
+            self.heard(sent.asked, replies)
         return replies
+
+    def drop(self, sent: Sent, error: BaseException) -> None:
+        """Nobody wants the replies any more."""
+        sent.wire.close()
+        self.lost(error)
+
+    def heard(self, asked: float, replies: list[Any]) -> None:
+        """Take the time from the first of these."""
+        time = replies.pop(0)
+        if type(time) is list:
+            self.clock.heard(asked, time)
 
     def take(self) -> Wire:
         """A connection: to be given back, or reported as lost."""
@@ -238,7 +278,7 @@ class Node:
     async def aone(self, data: bytes) -> Any:
         return (await self.amany(data, 1))[0]
 
-    async def amany(self, data: bytes, count: int) -> list[Any]:
+    async def amany(self, data: bytes, count: int, timed: bool = False) -> list[Any]:
         loop = asyncio.get_running_loop()
         own = self._loops.get(id(loop))
         if own is None or own.ref() is not loop:
@@ -253,6 +293,7 @@ class Node:
             wire.close()
             own.made -= 1
             wire = await self._anew(own, loop)
+        asked = now() if timed else 0.0
         try:
             replies = await wire.many(data, count)
         except BaseException as error:
@@ -268,6 +309,8 @@ class Node:
             own.idle.append(wire)
         if own.waiters:
             own.wake()
+        if timed:
+            self.heard(asked, replies)
         return replies
 
     def _new_loop(self, loop: asyncio.AbstractEventLoop) -> _Loop:

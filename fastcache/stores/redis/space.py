@@ -4,8 +4,6 @@ of those, or `Timed`."""
 from __future__ import annotations
 
 import os
-import struct
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 from fastcache._keys import encode
@@ -24,14 +22,14 @@ from fastcache.stores.redis import scripts
 from fastcache.stores.redis.errors import Refusal
 from fastcache.stores.redis.names import body_of, counter_of, homes, tag_key
 from fastcache.stores.redis.node import now
+from fastcache.stores.redis.values import all_found_in, found_in
 from fastcache.stores.redis.way import pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from fastcache.stores.protocol import Steps, Target
     from fastcache.stores.redis.names import Home
-    from fastcache.stores.redis.node import Clock
     from fastcache.stores.redis.store import RedisStore
 
 #: Names in one call of a script: the server does nothing else meanwhile.
@@ -39,9 +37,6 @@ PIECE: Final = 128
 #: Seconds for which the record of a tag is kept. One that is gone counts as invalidated just now.
 TAG_TTL: Final = 7 * 86400
 
-_head = struct.Struct(">Q").unpack_from
-#: Above this the first eight bytes are no deadline, but those of a plain value.
-_PLAIN = 1 << 56
 _LONGEST_MS = 1 << 46  # two thousand years
 _INT64 = 1 << 63
 
@@ -114,14 +109,11 @@ class RedisSpace(Space):
         clock = self._store.clock(home.slot)
         if clock.at(now()) is None:
             (value,) = yield Timed([(home.slot, command, False)])
-            clock = self._store.clock(home.slot)
         else:
             value = yield (home.slot, command, self._replica(home, primary))
         if value is None:
             return None
-        if type(value) is bytes and value[:1] == b"\0":
-            return _found(value, clock)
-        return (yield from self._rare(home, home.prefix + encoded, value))
+        return (yield from self._found(home, home.prefix + encoded, value))
 
     def read_many(
         self, names: Sequence[str], *, primary: bool = False
@@ -134,36 +126,24 @@ class RedisSpace(Space):
         except KeyError:
             keys = [self._home(name).prefix.decode() + name for name in names]  # says which
         if self._clustered:
-            slots = [self._by_hex[name[-32:-30]].slot for name in names]
             values = yield from self._get_each(names, keys, primary)
-            moment, clock = now(), self._store.clock
-            times: Iterable[float | None] = [clock(slot).at(moment) for slot in slots]
         else:
             command = (0, pack("MGET", *keys), False)
-            clock = self._store.clock
-            if clock(0).at(now()) is None:
+            if self._store.clock(0).at(now()) is None:
                 (values,) = yield Timed([command])
             else:
                 values = yield command
-            times = repeat(clock(0).at(now()))
             if type(values) is not list:
                 raise self._strange(values)
-        found: list[Found | None] = []
-        keep, new = found.append, tuple.__new__
-        for value, time in zip(values, times):  # noqa: B905 - `repeat` has no end
+            found = all_found_in(values, self._store.clock(0).at(now()))
+            if found is not None:
+                return found
+        found = []
+        for name, key, value in zip(names, keys, values, strict=True):
             if value is None:
-                keep(None)
-                continue
-            try:
-                (dies,) = _head(value)
-            except (struct.error, TypeError):  # too short, or no value at all
-                dies = 0
-            if time is not None and 0 < dies < _PLAIN:
-                left = dies / 1000 - time
-                keep(new(Found, (value[8:], left)) if left >= 0 else None)
+                found.append(None)
             else:
-                index = len(found)
-                keep((yield from self._rare(self._home(names[index]), keys[index], value)))
+                found.append((yield from self._found(self._home(name), key, value)))
         return found
 
     def _get_each(
@@ -180,12 +160,12 @@ class RedisSpace(Space):
         values = yield commands if known else Timed(commands)
         return values  # type: ignore[no-any-return]
 
-    def _rare(self, home: Home, key: str | bytes, value: Any) -> Steps[Found | None]:
-        """What is not simply a value that dies at a known time."""
+    def _found(self, home: Home, key: str | bytes, value: Any) -> Steps[Found | None]:
+        """What there is under a key."""
         if type(value) is not bytes:
             raise self._strange(value)
         if value[:1] == b"\0":
-            return _found(value, self._store.clock(home.slot))
+            return found_in(value, self._store.clock(home.slot).at(now()))
         left = yield (home.slot, pack("PTTL", key), False)
         return self._plain(value, left)
 
@@ -214,7 +194,7 @@ class RedisSpace(Space):
             was, value = answers[2 * index : 2 * index + 2]
             found = None
             if value is not None:
-                found = yield from self._rare(home, key, value)
+                found = yield from self._found(home, key, value)
             if was is None:
                 leases.append(Lease(token, True, False, found))
             elif type(was) is bytes:
@@ -223,7 +203,7 @@ class RedisSpace(Space):
                 raise self._strange(was)
         return leases
 
-    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool]]:
+    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool | None]]:
         calls = []
         for group in self._groups([fill.name for fill in fills]):
             keys: list[bytes] = []
@@ -233,8 +213,8 @@ class RedisSpace(Space):
                 keys += self._triple(fill.name)[1][:2]
                 arguments += (fill.token, _ms(fill.ttl), fill.data)
             calls.append((self._home(fills[group[0]].name).slot, keys, arguments, group))
-        answers = yield from self._flags(scripts.FILL, calls, len(fills))
-        return answers
+        stored = yield from self._flags(scripts.FILL, calls, len(fills))
+        return [*stored]
 
     def give_up(self, names: Sequence[str], token: bytes) -> Steps[None]:
         calls = []
@@ -459,18 +439,6 @@ class RedisSpace(Space):
             return answer.error(self._store.where)
         text = f"the answer is of an unexpected kind ({type(answer).__name__})"
         return StoreError(self._store.where, "protocol", text)
-
-
-def _found(value: bytes, clock: Clock) -> Found | None:
-    """A value as `scripts` stores it. Whose clock is not known dies at once, rather than too late."""
-    dies = int.from_bytes(value[:8])
-    if not dies:
-        return Found(value[8:], None)
-    time = clock.at(now())
-    left = 0.0 if time is None else dies / 1000 - time
-    if left < 0:
-        return None
-    return Found(value[8:], left)
 
 
 def _fresh() -> bytes:

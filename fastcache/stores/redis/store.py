@@ -10,7 +10,7 @@ from fastcache.stores.protocol import Backplane, Store, StoreError
 from fastcache.stores.redis.address import Login, parse
 from fastcache.stores.redis.cluster import Cluster
 from fastcache.stores.redis.errors import Refusal, WireError
-from fastcache.stores.redis.node import Node, now
+from fastcache.stores.redis.node import Node
 from fastcache.stores.redis.space import Primaries, RedisSpace, Timed, Watch
 from fastcache.stores.redis.topology import Finder, adrive, drive
 from fastcache.stores.redis.way import Way, pack
@@ -133,9 +133,10 @@ class RedisStore(Store):
             return reply
         if node is None:
             return drive(self._steps(request))
-        data, count = _joined(request)
-        asked = now()
-        return self._finish(node, request, asked, node.many(data, count))
+        replies = node.many(*_joined(request))
+        if self._sentinel:
+            self._look(node, replies)
+        return replies
 
     async def asend(self, request: Any) -> Any:
         node = self._node
@@ -148,18 +149,10 @@ class RedisStore(Store):
             return reply
         if node is None:
             return await adrive(self._steps(request))
-        data, count = _joined(request)
-        asked = now()
-        return self._finish(node, request, asked, await node.amany(data, count))
-
-    def _finish(self, node: Node, request: Any, asked: float, answers: list[Any]) -> list[Any]:
-        if type(request) is Timed:
-            time = answers.pop(0)
-            if type(time) is list:
-                node.clock.heard(asked, time)
+        replies = await node.amany(*_joined(request))
         if self._sentinel:
-            self._look(node, answers)
-        return answers
+            self._look(node, replies)
+        return replies
 
     def _look(self, node: Node, answers: list[Any]) -> None:
         """Whether the server is no primary any more: then the sentinels are asked anew."""
@@ -280,11 +273,13 @@ class RedisStore(Store):
             self._cluster.after_fork()
 
 
-def _joined(request: Any) -> tuple[bytes, int]:
+def _joined(request: Any) -> tuple[bytes, int, bool]:
+    """All at once, how many, and whether the time is asked for first."""
     parts = [data for _, data, _ in request]
-    if type(request) is Timed:
+    timed = type(request) is Timed
+    if timed:
         parts.insert(0, _TIME)
-    return b"".join(parts), len(parts)
+    return b"".join(parts), len(parts), timed
 
 
 _EXPECTED: Final = "Redis 7.0 or newer, or Valkey, was expected"

@@ -1,7 +1,8 @@
 """Which server a request goes to: one, one that sentinels name, or those of a cluster.
 
-What takes several exchanges is written as steps as well, each of them a list of `(node, data, count)`: all are
-sent, then all are read; or a `Pause`. The answer to each is its replies, or the WireError that it ended in.
+What takes several exchanges is written as steps as well, each of them a list of `(node, data, count, timed)` (see
+`Node.many`): all are sent, then all are read; or a `Pause`. The answer to each is its replies, or the WireError
+that it ended in.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from fastcache.stores.redis.address import Login, Target
-    from fastcache.stores.redis.node import Node
+    from fastcache.stores.redis.node import Node, Sent
 
     T = TypeVar("T")
     Exchanges = Generator[Any, Any, T]
@@ -69,54 +70,34 @@ async def adrive(steps: Exchanges[T]) -> T:
         steps.close()
 
 
-def _exchange(request: list[tuple[Node, bytes, int]]) -> list[Any]:
+def _exchange(request: list[tuple[Node, bytes, int, bool]]) -> list[Any]:
     """Send to all, then read from all: they work at the same time."""
     answers: list[Any] = []
-    under_way: list[tuple[Node, Wire, float] | None] = []
+    under_way: dict[int, Sent] = {}
     try:
-        for node, data, _ in request:
+        for index, (node, data, *_) in enumerate(request):
+            answers.append(None)
             try:
-                wire = node.take()
+                under_way[index] = node.begin(data)
             except WireError as error:
-                answers.append(error)
-                under_way.append(None)
-                continue
-            under_way.append((node, wire, 0.0))
-            try:
-                under_way[-1] = (node, wire, wire.begin(data))
-            except WireError as error:
-                under_way[-1] = None
-                node.lost(error)
-                answers.append(error)
-            else:
-                answers.append(None)
-        for index, (node, _, count) in enumerate(request):
-            started = under_way[index]
-            if started is None:
-                continue
-            _, wire, begin = started
-            try:
-                answers[index] = wire.finish(begin, count)
-            except WireError as error:
-                under_way[index] = None
-                node.lost(error)
                 answers[index] = error
-            else:
-                under_way[index] = None
-                node.give(wire)
+        for index, (node, _, count, timed) in enumerate(request):
+            if index in under_way:
+                try:
+                    answers[index] = node.finish(under_way.pop(index), count, timed)
+                except WireError as error:
+                    answers[index] = error
     except BaseException as error:
         # Interrupted: nobody is to find these answers.
-        for started in under_way:
-            if started is not None:
-                started[1].close()
-                started[0].lost(error)
+        for index, sent in under_way.items():
+            request[index][0].drop(sent, error)
         raise
     return answers
 
 
-async def _aone(node: Node, data: bytes, count: int) -> Any:
+async def _aone(node: Node, data: bytes, count: int, timed: bool) -> Any:
     try:
-        return await node.amany(data, count)
+        return await node.amany(data, count, timed)
     except WireError as error:
         return error
 
