@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,28 @@ __all__ = ["Pool", "psycopg"]
 
 #: Idle connections that are kept.
 _KEPT = 8
+
+
+class _Connection(psycopg.Connection[Any]):
+    """One whose server must answer within `limit` seconds, whatever the network does to its packets."""
+
+    limit = 60.0
+
+    def wait(self, gen: Any, *more: Any, **options: Any) -> Any:
+        return super().wait(self._limited(gen), *more, **options)
+
+    def _limited(self, gen: Any) -> Any:
+        deadline = time.monotonic() + self.limit
+        ready = None
+        while True:
+            try:
+                wanted = gen.send(ready)
+            except StopIteration as stop:
+                return stop.value
+            if time.monotonic() > deadline:
+                self.pgconn.finish()  # nothing that is sent now would be understood
+                raise psycopg.OperationalError(f"the server does not answer within {self.limit} s")
+            ready = yield wanted
 
 
 class Pool:
@@ -69,6 +92,7 @@ class Pool:
             conninfo, **{name: value for name, value in waits.items() if name not in facts}
         )
         self._statement_timeout = f"{int(statement_timeout * 1000)}ms"
+        self._limit = statement_timeout + 1.0  # the server's own limit comes first, if it hears us
         self._idle: deque[Connection[Any]] = deque()
         _all.add(self)
 
@@ -103,7 +127,8 @@ class Pool:
             if not connection.closed:
                 return connection
         # No prepared statements, which poolers in between would lose.
-        connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+        connection = _Connection.connect(self._conninfo, autocommit=True, prepare_threshold=None)
+        connection.limit = self._limit
         connection.execute(
             "SELECT set_config('statement_timeout', %s, false)", (self._statement_timeout,)
         )
@@ -113,6 +138,10 @@ class Pool:
         """Close those that are idle."""
         while self._idle:
             self._idle.pop().close()
+
+    def __del__(self) -> None:
+        for connection in getattr(self, "_idle", ()):
+            connection.close()
 
     def after_fork(self) -> None:
         """In the child: forget the parent's connections, without closing them."""
