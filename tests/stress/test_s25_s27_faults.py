@@ -1,0 +1,377 @@
+"""Scenarios 25 to 27: an L2 that hangs, lies, refuses or answers byte by byte, and callers who do not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from servers.memcached import MemcachedServer
+from servers.redis import RedisServer
+from stress.support import SOAK, scaled
+from stress.tiers import Threads, a_namespace, open_store, percentiles, tier, until
+
+from fastcache import AsyncTieredCache, Cache
+from fastcache.testing import FaultProxy
+from fastcache.tiered.gate import FAILURES
+
+TRIP = 0.3
+
+Own = RedisServer | MemcachedServer
+
+
+@pytest.fixture(params=["redis", "memcached"])
+def own(request: pytest.FixtureRequest) -> Own:
+    """A server of this test alone."""
+    return request.getfixturevalue(f"own_{request.param}")
+
+
+@pytest.fixture(params=["redis", "memcached"])
+def shared(request: pytest.FixtureRequest) -> Own:
+    return request.getfixturevalue("redis_server" if request.param == "redis" else request.param)
+
+
+def spec_of(server: Own, port: int | None = None) -> str:
+    kind = "redis://" if isinstance(server, RedisServer) else "memcached:"
+    return f"{kind}127.0.0.1:{port or server.port}"
+
+
+# ---- 25: L2 hangs ----------------------------------------------------------------------------------
+
+
+def test_a_server_that_hangs_under_load(own: Own, capsys: pytest.CaptureFixture[str]) -> None:
+    seconds = 30 if SOAK else 5
+    costs: list[tuple[float, float]] = []
+    hits: list[float] = []
+    keys = iter(range(10**9))
+
+    def miss() -> None:
+        key = next(keys)
+        began = time.monotonic()
+        assert cache.get(key) == -key
+        costs.append((began, time.monotonic() - began))
+
+    def hit() -> None:
+        before = cache.stats().l1.hits
+        began = time.monotonic()
+        assert cache.get("hot") == "value"
+        hits.append(time.monotonic() - began)
+        assert cache.stats().l1.hits > before
+        time.sleep(0.001)
+
+    def load(key: Any) -> Any:
+        return "value" if key == "hot" else -key
+
+    with tier(
+        spec_of(own), a_namespace(), loader=load, ttl=3600, max_staleness=600, l2_timeout=TRIP
+    ) as cache:
+        assert cache.get("hot") == "value"
+        until(lambda: cache.stats().state == "healthy", "it hears")
+        with Threads(miss, hit):
+            until(lambda: len(costs) > 50 and len(hits) > 50, "load")
+            usual = [cost for _, cost in costs]
+            own.pause()
+            hung, hits_before = time.monotonic(), len(hits)
+            try:
+                until(lambda: time.monotonic() > hung + seconds, "it hangs", seconds + 1)
+                after = [cost for began, cost in [*costs] if began > hung]
+                slow_hits = [cost for cost in hits[hits_before:] if cost > TRIP / 2]
+                left_out = cache.stats()
+            finally:
+                own.resume()
+            until(lambda: cache.stats().state == "healthy", "it is back")
+            filled = cache.stats().l2.fills
+            until(lambda: cache.stats().l2.fills > filled, "L2 is asked again")
+    waited = [cost for cost in after if cost > TRIP / 2]
+    assert 1 <= len(waited) <= FAILURES
+    assert max(waited) < 4 * TRIP
+    assert len(after) > 100
+    assert len(hits) > hits_before + 100
+    assert not slow_hits, "hits in L1 waited for L2"
+    assert left_out.state == "degraded"
+    assert left_out.l2.skipped > 50
+    assert left_out.l2.errors["timeout"] >= FAILURES
+    with capsys.disabled():
+        brief = [cost for cost in after if cost <= TRIP / 2]
+        print(
+            f"\nmisses while {spec_of(own).split(':')[0]} hangs: {len(waited)} calls waited "
+            f"({sum(waited):.1f} s in all); the rest {percentiles(brief)}; before {percentiles(usual)}"
+        )
+
+
+def test_many_callers_of_a_server_that_hangs(own: Own) -> None:
+    """Those who were under way wait with the rest; nobody waits twice."""
+    waits: dict[int, int] = {}
+    over = threading.Event()
+    keys = iter(range(10**9))
+
+    def miss() -> None:
+        key = next(keys)
+        began = time.monotonic()
+        assert cache.get(key) == -key
+        if hung and time.monotonic() - began > TRIP / 2:
+            me = threading.get_ident()
+            waits[me] = waits.get(me, 0) + 1
+        if hung and time.monotonic() > hung[0] + 3:
+            over.set()
+
+    hung: list[float] = []
+    with tier(
+        spec_of(own), a_namespace(), loader=lambda key: -key, ttl=3600, l2_timeout=TRIP
+    ) as cache:
+        assert cache.get(10**10) == -(10**10)
+        with Threads(*[miss] * 12):
+            until(lambda: next(keys) > 100, "load")
+            own.pause()
+            hung.append(time.monotonic())
+            assert over.wait(30)
+            own.resume()
+        assert sum(waits.values()) <= 12 + FAILURES, waits
+        assert max(waits.values(), default=0) <= 2
+
+
+def test_nobody_gets_an_exception_with_grace(own: Own) -> None:
+    """Neither L2 nor the source answers: what is past its ttl is served."""
+    down = threading.Event()
+
+    def load(key: Any) -> Any:
+        if down.is_set():
+            raise OSError("the source is down as well")
+        return key
+
+    with tier(
+        spec_of(own), a_namespace(), loader=load, ttl=1, grace=600, l2_timeout=TRIP,
+        max_staleness=600,
+    ) as cache:  # fmt: skip
+        for key in range(20):
+            assert cache.get(key) == key
+        own.pause()
+        down.set()
+        try:
+            began, reads = time.monotonic(), 0
+            while time.monotonic() < began + 3:  # well past every ttl
+                assert cache.get(reads % 20) == reads % 20
+                reads += 1
+            assert reads > 100
+            assert cache.stats().load_failures > 0, "no entry was past its ttl"
+        finally:
+            own.resume()
+
+
+# ---- 26: faults ------------------------------------------------------------------------------------
+
+
+class Fault(NamedTuple):
+    """What goes wrong; the kinds under which it may be counted (none: nothing need fail)."""
+
+    name: str
+    begin: Callable[[FaultProxy], object]
+    kinds: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def every(reply: bytes) -> Callable[[FaultProxy], object]:
+    return lambda proxy: proxy.inject(reply)
+
+
+BROKEN = ("closed", "protocol", "timeout", "other", "refused")
+FAULTS = [
+    Fault("latency", lambda proxy: proxy.latency(0.05), ()),
+    Fault("too much latency", lambda proxy: proxy.latency(2 * TRIP), ("timeout",)),
+    Fault("one byte per 10 ms", lambda proxy: proxy.throttle(1, 0.01), ("timeout",)),
+    Fault("cut short", lambda proxy: proxy.truncate(3), BROKEN),
+    Fault("cut off later", lambda proxy: proxy.truncate(60), BROKEN),
+    Fault("reset", lambda proxy: proxy.reset(new=True), BROKEN),
+    Fault("refused", lambda proxy: (proxy.refuse(), proxy.reset()), BROKEN),
+]
+REDIS = [
+    Fault("LOADING", every(b"-LOADING Redis is loading the dataset in memory\r\n"), ("loading",)),
+    Fault("OOM", every(b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"), ("full",)),
+    Fault("READONLY", every(b"-READONLY You can't write against a read only replica.\r\n"), ("readonly",)),
+    Fault("CLUSTERDOWN", every(b"-CLUSTERDOWN The cluster is down\r\n"), ("cluster",)),
+    Fault("NOAUTH", every(b"-NOAUTH Authentication required.\r\n"), ("auth",)),
+    Fault("MOVED", every(b"-MOVED 1 127.0.0.1:1\r\n"), ("moved",)),
+    Fault("too many clients", every(b"-ERR max number of clients reached\r\n"), ("clients",)),
+    Fault("nonsense", every(b"HTTP/1.1 400 Bad Request\r\n\r\n"), ("protocol",)),
+    Fault("a huge claim", every(b"$536870912\r\nabc"), (*BROKEN, "full")),
+    Fault("a huge array", every(b"*2147483647\r\n"), BROKEN),
+    Fault("another type", every(b":7\r\n"), BROKEN),
+]  # fmt: skip
+MEMCACHED = [
+    Fault("out of memory", every(b"SERVER_ERROR out of memory storing object\r\n"), ("full",)),
+    Fault("too many clients", every(b"ERROR Too many open connections\r\n"), ("clients",)),
+    Fault("an error of the client", every(b"CLIENT_ERROR bad command line format\r\n"), BROKEN),
+    Fault("unknown", every(b"ERROR\r\n"), ("old", *BROKEN)),
+    Fault("nonsense", every(b"HTTP/1.1 400 Bad Request\r\n\r\n"), BROKEN),
+    Fault("a huge claim", every(b"VA 536870912 t100\r\nabc"), BROKEN),
+]
+CASES = [
+    *(("redis", fault) for fault in FAULTS + REDIS),
+    *(("memcached", fault) for fault in FAULTS + MEMCACHED),
+]
+
+
+@pytest.mark.parametrize(("kind", "fault"), CASES, ids=[f"{k}-{f.name}" for k, f in CASES])
+def test_never_a_wrong_value(kind: str, fault: Fault, request: pytest.FixtureRequest) -> None:
+    server: Own = request.getfixturevalue("redis_server" if kind == "redis" else "memcached")
+    namespace, rows = a_namespace(), {f"key-{n}": [n, "value" * n] for n in range(24)}
+    with FaultProxy("127.0.0.1", server.port) as proxy:
+        with (
+            tier(spec_of(server), namespace, loader=rows.__getitem__, ttl=3600) as direct,
+            tier(
+                spec_of(server, proxy.port), namespace, loader=rows.__getitem__, ttl=3600,
+                l2_timeout=TRIP, l2_connect_timeout=TRIP,
+            ) as cache,
+        ):  # fmt: skip
+            assert direct.get_many(rows) == rows
+            assert cache.get("key-0") == rows["key-0"]
+            fault.begin(proxy)
+            began = time.monotonic()
+            worst = 0.0
+            for key in list(rows)[1:12]:
+                one = time.monotonic()
+                assert cache.get(key) == rows[key]
+                worst = max(worst, time.monotonic() - one)
+            assert cache.get_many(rows) == rows
+            cache.set("key-1", [1, "set"])
+            rows["key-1"] = [1, "set"]
+            rows["key-2"] = [2, "changed"]
+            cache.invalidate("key-2")
+            for key in ("key-1", "key-2"):
+                assert cache.get(key) == rows[key]
+            # a time-out for what is sent, one for a connection, twice: for the read and the fill
+            assert worst < 4 * TRIP + 0.5, "a call was not bounded"
+            assert time.monotonic() - began < 30
+            if fault.kinds:
+                errors = until(lambda: cache.stats().l2.errors, "it is counted")
+                assert set(errors) & set(fault.kinds), dict(errors)
+            proxy.heal()
+            until(lambda: cache.stats().state == "healthy" and not cache.stats().pending, "healed")
+            assert cache.get_many(rows) == rows
+            until(lambda: direct.get("key-1") == [1, "set"], "what was set has got through")
+            until(lambda: direct.get("key-2") == [2, "changed"], "so has what was invalidated")
+
+
+@pytest.mark.slow
+def test_one_flipped_bit(shared: Own) -> None:
+    """In every reply, at each place in turn: no value that is not the key's own."""
+    namespace = a_namespace()
+    rows = {n: {"id": n, "text": "x" * 40} for n in range(400)}
+    choose = random.Random(4711)
+    flips = [(byte, bit) for byte in range(200) for bit in range(8)]
+    flips = flips if SOAK else choose.sample(flips, 120)
+    with FaultProxy("127.0.0.1", shared.port) as proxy:
+        with (
+            tier(spec_of(shared), namespace, loader=rows.__getitem__, ttl=3600) as direct,
+            tier(
+                spec_of(shared, proxy.port), namespace, loader=rows.__getitem__, ttl=3600,
+                l1=Cache(1), l2_timeout=TRIP,
+            ) as cache,
+        ):  # fmt: skip
+            assert direct.get_many(rows) == rows
+            for number, (byte, bit) in enumerate(flips):
+                proxy.heal()
+                until(lambda: not cache._core.gate.open, "L2 is asked")
+                proxy.flip(byte, bit)
+                for key in choose.sample(list(rows), 3):
+                    assert cache.get(key) == rows[key], (byte, bit)
+                if number % 10 == 0:
+                    some = choose.sample(list(rows), 5)
+                    assert cache.get_many(some) == {key: rows[key] for key in some}, (byte, bit)
+            assert proxy.struck["flip"] > len(flips)
+            stats = cache.stats().l2
+            assert sum(stats.undecodable.values()) > 0, "no reply was damaged where it matters"
+            assert stats.hits > 0
+            proxy.heal()
+            until(lambda: cache.stats().state == "healthy", "healed")
+            for key in choose.sample(list(rows), 50):
+                assert direct.get(key) == rows[key]
+        # what the damaged replies made of L2
+        with tier(spec_of(shared), namespace) as anew:
+            assert all(value == rows[key] for key, value in anew.get_many(rows).items())
+
+
+# ---- 27: callers who leave ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump", ["steps", "times"])
+def test_every_reply_belongs_to_its_key(l2: str, jump: str, request: pytest.FixtureRequest) -> None:
+    """Tasks are cancelled wherever they wait, after so many steps of the loop, or so much time."""
+    rounds = scaled(500, 50_000)
+    if l2.startswith("sqlite"):
+        pytest.skip("nothing is on its way there")
+    server = request.getfixturevalue("redis_server" if l2.startswith("redis:") else "memcached")
+    rows = {n: f"value of {n}" for n in range(64)}
+    counted = {"cancelled": 0, "answered": 0}
+
+    async def load(key: int) -> str:
+        await asyncio.sleep(0)
+        return rows[key]
+
+    async def run(spec: str) -> None:
+        store = open_store(spec, timeout=2.0)
+        l1: Cache[Any, Any] = Cache(2)  # so that nearly every read goes to L2
+        cache = AsyncTieredCache(l1, store, namespace=a_namespace(), loader=load, ttl=3600)
+        for key in rows:
+            assert await cache.get(key) == rows[key]
+        choose = random.Random(27)
+
+        async def leave(task: asyncio.Task[Any], number: int) -> None:
+            if jump == "steps":
+                for _ in range(number % 40):
+                    await asyncio.sleep(0)
+            else:
+                await asyncio.sleep(choose.random() * 0.006)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            counted["cancelled" if task.cancelled() else "answered"] += 1
+
+        async def ask(key: int) -> None:
+            assert await cache.get(key) == rows[key]
+
+        async def ask_many(keys: list[int]) -> None:
+            assert await cache.get_many(keys) == {key: rows[key] for key in keys}
+
+        async def raw(key: int) -> None:
+            encoded, name = cache._core.place(key)
+            found = await store.arun(cache._core.space.read(name))
+            if found is not None:
+                opened = cache._core.values.open(found, encoded)
+                assert opened is not None
+                assert opened.value == rows[key]
+
+        for number in range(0, rounds, 10):
+            asked = [
+                asyncio.create_task(
+                    choose.choice([ask, raw])(choose.randrange(64))
+                    if choose.random() < 0.8
+                    else ask_many(choose.sample(range(64), 5))
+                )
+                for _ in range(10)
+            ]
+            stays = asyncio.create_task(ask(choose.randrange(64)))
+            await asyncio.gather(*(leave(task, number + n) for n, task in enumerate(asked)))
+            await stays
+        for key in rows:
+            assert await cache.get(key) == rows[key]
+        assert not cache.stats().l2.errors, cache.stats().l2.errors
+        await cache.close()
+        await store.aclose()
+        if getattr(store, "_backplane", None) is not None:
+            store._backplane.close()
+
+    if "cluster" in l2:
+        asyncio.run(run(l2))
+    else:
+        with FaultProxy("127.0.0.1", server.port) as proxy:
+            proxy.latency(0.002)
+            asyncio.run(run(l2.replace(str(server.port), str(proxy.port), 1)))
+    assert min(counted.values()) > rounds // 50, counted
