@@ -18,6 +18,7 @@ from fastcache.backplane import RedisBackplane
 from fastcache.stores import RedisStore, StoreError
 from fastcache.stores.protocol import Fill, Target
 from fastcache.stores.redis import node as node_module
+from fastcache.stores.redis.node import Clock
 from fastcache.testing import FaultProxy
 
 NAME = "user:42:" + "1f" + "0" * 30
@@ -621,3 +622,22 @@ def test_writers_that_are_not_ours_are_heard_of(own_redis: RedisServer) -> None:
         assert sorted({m.number for m in listener.ping(5.0)}) == list(range(256))
     listener.close()
     backplane.close()
+
+
+# ---- clocks -------------------------------------------------------------------------------------
+
+
+def test_what_is_known_of_a_clock_never_runs_behind_nor_back() -> None:
+    clock = Clock()
+    assert clock.at(1.0) is None
+    clock.heard(100.0, [b"5000", b"500000"])
+    assert clock.at(101.0) == 5001.5
+    clock.heard(101.0, [b"5001", b"600000"])  # it had taken longer: so it is later than was thought
+    assert clock.at(101.0) == 5001.6
+    clock.heard(102.0, [b"5002", b"400000"])  # less: but what was dead must not come back
+    assert clock.at(102.0) == pytest.approx(5002.6)
+    clock.heard(111.5, [b"5011", b"900000"])  # for a while
+    assert clock.at(111.5) == pytest.approx(5011.9)
+    clock.heard(112.0, [b"1412", b"0"])  # somebody has set it
+    assert clock.at(112.0) == 1412.0
+    assert clock.at(122.0) is None
