@@ -11,6 +11,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     from fastcache._bench import cli as bench
     from fastcache._demo import cli as demo
+    from fastcache.writing import cli as journal
 
     parser = argparse.ArgumentParser(
         prog="python -m fastcache", description="Tools around the cache library fastcache."
@@ -18,6 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
     bench.add_parser(commands)
     demo.add_parser(commands)
+    journal.add_parser(commands)
     return parser
 
 

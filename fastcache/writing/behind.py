@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
     from types import FrameType
 
-    from fastcache.writing.queue import Item
+    from fastcache.writing.ticket import Item
 
 log = logging.getLogger("fastcache")
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastcache.writing.drain import Drainer
-    from fastcache.writing.queue import Item
+    from fastcache.writing.ticket import Item
 
 #: Seconds to wait for a batch that is being applied.
 PATIENCE = 0.5

@@ -325,8 +325,9 @@ class Drainer:
             # Nothing is lost: the writer knows what it has. But the room is needed.
             log.warning("%s", error)
             self.counts.last_error = str(error)
-            if stream is self.queue.own:
-                self.queue.renew()
+            self.queue.cramped = True
+        if self.queue.cramped and stream is self.queue.own:
+            self.queue.renew()
 
     def _tidy(self) -> None:
         """Copy the journal's log back when it has grown."""

@@ -19,7 +19,6 @@ Nothing here is locked against threads: the queue calls under its lock, all but 
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
@@ -30,6 +29,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from fastcache.writing import salvage
 from fastcache.writing.errors import JournalError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing can be told about other processes
+    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -391,6 +395,8 @@ def _check_format(path: Path, application: int, version: int) -> None:
 
 def _take_lock(path: Path, *, new: bool) -> int | None:
     """Lock a journal for this process; None: another has it, or had and removed it."""
+    if fcntl is None:
+        raise JournalError(str(path), "journals need a POSIX system")
     name = lock_path(path)
     try:
         lock = os.open(name, os.O_RDWR | os.O_CREAT | (os.O_EXCL if new else 0), 0o600)

@@ -42,6 +42,7 @@ from fastcache.writing.pending import (
     Row,
     Stream,
 )
+from fastcache.writing.ticket import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence, Set
@@ -49,29 +50,13 @@ if TYPE_CHECKING:
 
     from fastcache.writing.codec import Codec
     from fastcache.writing.stats import DeadLetter
-
-    #: kind, key, value, data, initial, encoded key, size: an operation that is ready to be accepted.
-    Item = tuple[str, Hashable, Any, str | None, int, bytes, int]
+    from fastcache.writing.ticket import Item
 
 log = logging.getLogger("fastcache")
 
 #: Rows deleted from a journal at a time, so that no write waits long for that.
 _TRIM = 2_000
 _FIXED = frozenset({int, str, bytes, float, bool, type(None)})
-
-
-class Ticket:
-    """A write that someone else may commit. done(): called once it is known what came of it, outside of all
-    locks; full: it was not accepted for want of room; error: nor for this."""
-
-    __slots__ = ("done", "error", "full", "items", "settled")
-
-    def __init__(self, items: Sequence[Item], done: Callable[[], object] | None = None) -> None:
-        self.items = items
-        self.done = done
-        self.settled = False
-        self.full = False
-        self.error: BaseException | None = None
 
 
 class Queue:
@@ -111,6 +96,7 @@ class Queue:
         self.bytes = 0
         self.accepted = 0
         self.closed = False
+        self.cramped = False  # the journal could not keep, or not forget, something
         self.since = 0.0  # monotonic time at which the oldest pending operation came
         self.wake_at = sys.maxsize  # so many keys pending are reason to begin
         self.waiters: list[Callable[[], object]] = []  # called when there is room
@@ -277,6 +263,7 @@ class Queue:
                 stream.journal.append((sequence, kind, name, data, initial, version))  # type: ignore[union-attr]
             except JournalError:
                 self._suspect = False  # it was rolled back
+                self.cramped = True
                 raise
         row = (sequence, kind, key, value, data, initial, version, size, stream)
         stream.rows.append(row)
@@ -318,6 +305,7 @@ class Queue:
                 )
             except JournalError:
                 self._suspect = False
+                self.cramped = True
                 raise
         self._add(stream, rows)
         self._suspect = False
@@ -473,13 +461,15 @@ class Queue:
                 journal.trim(upto - 1)
 
     def renew(self) -> None:
-        """Where a journal cannot even forget, the disk being full: if nothing in it is wanted, away with it."""
+        """Where the disk is full, a journal has no room even to forget: if nothing in it is wanted, away with it."""
         with self.lock:
             stream = self.own
             journal = stream.journal
             if journal is None or not stream.empty() or not self.journaled:
                 return
+            self.cramped = False
             if journal.dead():
+                journal.checkpoint()
                 return
             journal.close(remove=True)
             self.own = Stream(os.urandom(8).hex(), None)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastcache.writing.errors import QueueFull
 from fastcache.writing.ops import DELETE, INCR, PUT, Op
-from fastcache.writing.queue import Queue, Ticket
+from fastcache.writing.queue import Queue
+from fastcache.writing.ticket import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from fastcache.writing.drain import Drainer
-    from fastcache.writing.queue import Item
+    from fastcache.writing.ticket import Item
 
 
 class TaskFaces:
