@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from fastcache._core import fence_loads
 from fastcache._keys import decode, name_of_encoded
-from fastcache.stores.protocol import BUCKETS, COUNTERS, EVENTS, TAGS, StoreError
+from fastcache.stores.protocol import BUCKETS, COUNTERS, EVENTS, TAGS, StoreError, bucket_of
 from fastcache.tiered.book import ROOT
 from fastcache.tiered.options import TRUST
 
@@ -344,10 +344,11 @@ class Coherence:
         if number < BUCKETS:
             if not own:
                 self._counts.add("received")
-                if message.body is None:
-                    self.missed({number})
+                name = None if message.body is None else name_of_encoded(message.body)
+                if message.body is None or name is None or bucket_of(name) != number:
+                    self.missed({number})  # any of the bucket; or the key was damaged on its way
                 else:
-                    core.forget_key(decode(message.body), name_of_encoded(message.body))
+                    core.forget_key(decode(message.body), name)
                     if core.space is not None:
                         core.space.note_invalidated(number)
             elif self._unsure:

@@ -49,7 +49,10 @@ class Clock:
 
     def heard(self, asked: float, answer: list[bytes]) -> None:
         """asked: `now()` before TIME was sent, so that the server's clock may be behind what we think."""
-        ahead = int(answer[0]) + int(answer[1]) / 1e6 - asked
+        try:
+            ahead = int(answer[0]) + int(answer[1]) / 1e6 - asked
+        except (IndexError, TypeError, ValueError):
+            return  # it makes no sense: then what was known holds
         # A better measurement than the last one would bring values back that were dead a moment ago, so it has to
         # wait; unless somebody has set the clock.
         if not (0 < self._ahead - ahead < STEP and asked < self._since + KNOWN):
