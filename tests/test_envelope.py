@@ -36,7 +36,22 @@ def sealed(body: bytes | bytearray) -> bytes:
     return bytes(body) + xxhash.xxh3_64_digest(bytes(body))
 
 
+def check_many(codec: Codec, data: bytes, key: bytes = KEY) -> bool:
+    """`unpack_many` says what `unpack` does, if it says anything; whether it does."""
+    usual = codec.pack(KEY, [1, "two"], ttl=5.0)
+    many = codec.unpack_many([usual, data], [KEY, key])
+    if many is None:
+        return False
+    for each, encoded, (value, ttl, extra, sequence, cost, stamp) in zip(
+        (usual, data), (KEY, key), many, strict=True
+    ):
+        found = codec.unpack(each, encoded)
+        assert found == Unpacked(value, False, ttl, extra, (), sequence, cost, stamp)
+    return True
+
+
 def kind_of(codec: Codec, data: bytes, key: bytes = KEY) -> str:
+    assert codec.unpack_many([data], [key]) is None
     with pytest.raises(Undecodable) as caught:
         codec.unpack(data, key)
     assert caught.value.kind in KINDS
@@ -88,6 +103,8 @@ def test_what_was_packed_comes_back(
     assert codec.unpack(bytearray(data), key) == expected  # type: ignore[arg-type]
     assert type(codec.unpack(memoryview(data), key).stamp) is bytes  # type: ignore[arg-type]
     assert is_counter(data) is None
+    usual = not (missing or tags) and compress_above not in (0, 16)
+    assert check_many(codec, data, key) or not usual
 
 
 @pytest.mark.parametrize(
@@ -392,6 +409,7 @@ def test_what_is_larger_than_max_size_is_neither_packed_nor_unpacked() -> None:
 def test_any_bytes(data: bytes, key: bytes) -> None:
     codec = Codec(Msgpack())
     for attempt in (data, b"\xfc" + data, sealed(b"\xfc" + data)):
+        check_many(codec, attempt, key)
         try:
             codec.unpack(attempt, key)
         except Undecodable as error:
@@ -414,6 +432,7 @@ def test_any_envelope_with_the_right_checksum(
             flags, tag, version, ttl, cost = flags & 2, 1, 1, 1.0, 0.0
             rest = KEY + rest
         head = header(flags=flags, tag=tag, version=version, ttl=ttl, cost=cost, **fields)
+        check_many(Codec(Msgpack()), sealed(head + rest))
         try:
             Codec(Msgpack()).unpack(sealed(head + rest), KEY)
         except Undecodable as error:

@@ -329,6 +329,10 @@ def test_hostile_keys_have_harmless_names(key: Any) -> None:
     name = _keys.name(key)
     assert NAME.fullmatch(name)
     assert name == _keys.name_of_encoded(_keys.encode(key))
+    assert _keys.places_of([key, "x", key]) == (
+        [_keys.encode(key), b"sx", _keys.encode(key)],
+        [name, _keys.name("x"), name],
+    )
     back = _keys.decode(_keys.encode(key))
     assert back == key and type(back) is type(key)
 

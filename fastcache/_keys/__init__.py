@@ -21,7 +21,7 @@ sequence of its items' behind their lengths, so two encodings are equal only if 
 
 from fastcache._keys.decoding import decode, register_kind
 from fastcache._keys.encoding import MAX_DEPTH, encode
-from fastcache._keys.names import READABLE, check_namespace, name, name_of_encoded
+from fastcache._keys.names import READABLE, check_namespace, name, name_of_encoded, places_of
 
 __all__ = [
     "MAX_DEPTH",
@@ -31,5 +31,6 @@ __all__ = [
     "encode",
     "name",
     "name_of_encoded",
+    "places_of",
     "register_kind",
 ]

@@ -9,7 +9,7 @@ from fastcache._keys.decoding import decode_part, split
 from fastcache._keys.encoding import LONG, encoder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     _digest: Callable[[bytes], str]
 try:
@@ -36,6 +36,22 @@ def name(key: Any) -> str:
     if kind is int and -LONG <= key < LONG:
         return f"{key}:{_digest(b'i%d' % key)}"
     return name_of_encoded(encoder_of(kind)(key, 0))
+
+
+def places_of(keys: Iterable[Any]) -> tuple[list[bytes], list[str]]:
+    """The encodings of many keys, and their names, aligned. Raises what `encode` does."""
+    encodings, names = [], []
+    for key in keys:
+        kind = type(key)
+        if kind is str:
+            text = key.encode("utf-8", "surrogatepass")
+            data = b"s" + text
+        else:
+            data = encoder_of(kind)(key, 0)
+            text = _readable(data)
+        encodings.append(data)
+        names.append(f"{text[:READABLE].translate(_KEPT).decode()}:{_digest(data)}")
+    return encodings, names
 
 
 def name_of_encoded(data: bytes) -> str:

@@ -76,6 +76,10 @@ class TagBook:
         last = self._last
         return any(last.get(tag, sequence + 1) > sequence for tag in (ROOT, *tags))
 
+    def latest(self) -> int:
+        """The number above which no value may be that has no tags; all later ones are alive. Large: it is not known."""
+        return self._last.get(ROOT, 2**64)
+
     def since(self, tags: Iterable[bytes], sequence: int) -> bool:
         """Whether one of these is known to have been invalidated after that number."""
         last = self._last

@@ -9,7 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import _ABSENT, _KEYWORDS, Cache, fence_loads, forget_under
-from fastcache._keys import check_namespace, decode, encode, name_of_encoded, register_kind
+from fastcache._keys import (
+    check_namespace,
+    decode,
+    encode,
+    name_of_encoded,
+    places_of,
+    register_kind,
+)
 from fastcache.loading.loader import Call
 from fastcache.stores.protocol import BUCKETS, Space, Store, StoreError, Target, bucket_of
 from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
@@ -160,6 +167,18 @@ class Core:
         """A key's canonical encoding and its name in L2. TypeError, ValueError: it can have none."""
         encoded = encode(key)
         return encoded, name_of_encoded(encoded)
+
+    def askable(self, keys: Sequence[Any]) -> tuple[Sequence[Any], list[bytes], list[str]]:
+        """Those keys of which L2 is to be asked now, with their encodings and names. TypeError, ValueError."""
+        if self.space is None:
+            return (), [], []
+        encodings, names = places_of(keys)
+        link = self.link
+        clear = link is None or not (link.pending or link.pending_all)
+        if clear and self.gate.asks():
+            return keys, encodings, names
+        some = [i for i, name in enumerate(names) if self.may_ask(name)]
+        return [keys[i] for i in some], [encodings[i] for i in some], [names[i] for i in some]
 
     @property
     def blocking(self) -> dict[Any, Any]:

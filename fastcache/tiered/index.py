@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastcache.stores.protocol import BUCKETS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from fastcache._core import Cache
 
@@ -28,7 +28,9 @@ class Index:
         self._l1 = l1
         self._keys: list[set[Any]] = [set() for _ in range(BUCKETS)]
         self._lock = threading.Lock()
+        self._by_hex = {f"{number:02x}": keys for number, keys in enumerate(self._keys)}
         self._landing: list[Any] = []
+        self._landings: dict[int, Sequence[Any]] = {}
         self._noted = 0
 
     def note(self, bucket: int, key: Any) -> None:
@@ -42,20 +44,42 @@ class Index:
     def noted(self, key: Any) -> None:
         """It has been stored, or will not be."""
         self._landing.remove(key)
+        self._tidy()
+
+    def _tidy(self) -> None:
         if self._noted > 2 * len(self._l1) + SLACK and self._lock.acquire(False):
             try:
                 self._forget()
             finally:
                 self._lock.release()
 
+    def note_many(self, names: Sequence[str], keys: Sequence[Any]) -> None:
+        """These are about to be stored, by their names in L2; `noted_many` with the same list must follow."""
+        self._landings[id(keys)] = keys
+        by_hex, new = self._by_hex, 0
+        for name, key in zip(names, keys, strict=True):
+            held = by_hex[name[-32:-30]]
+            if key not in held:
+                held.add(key)
+                new += 1
+        self._noted += new
+
+    def noted_many(self, keys: Sequence[Any]) -> None:
+        """They have been stored, or will not be."""
+        del self._landings[id(keys)]
+        self._tidy()
+
+    def _lands(self, key: Any) -> bool:
+        return key in self._landing or any(key in keys for keys in list(self._landings.values()))
+
     def _forget(self) -> None:
-        l1, landing = self._l1, self._landing
+        l1, lands = self._l1, self._lands
         left = 0
         for keys in self._keys:
             for key in list(keys):
-                if key not in l1 and key not in landing:
+                if key not in l1 and not lands(key):
                     keys.discard(key)
-                    if key in l1 or key in landing:
+                    if key in l1 or lands(key):
                         keys.add(key)  # it came back meanwhile
             left += len(keys)
         self._noted = left

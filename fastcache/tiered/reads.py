@@ -103,25 +103,21 @@ class Reads:
                     value = yield from core.source.current(key)
                 if value is not ...:
                     found[key] = value
-        places = [_Place(key, *core.place(key)) for key in keys if key not in found]
-        places = [place for place in places if core.may_ask(place.name)]
-        if not places:
+            keys = [key for key in keys if key not in found]
+        keys, encodings, names = core.askable(keys)
+        if not keys:
             return
         watched = watch(core.l1)
         try:
-            names = [place.name for place in places]
             got = yield from ask(
                 core.send, core.space.read_many(names, primary=core.level == "strong")
             )
             core.gate.succeeded()
-            opened = [
-                None if each is None else core.values.open(each, place.encoded)
-                for place, each in zip(places, got, strict=True)
-            ]
-            tags = {tag for each in opened if each is not None for tag in each.tags}
+            opened = core.values.open_all(got, encodings)
+            tags = {tag for each in opened if each is not None and each.tags for tag in each.tags}
             if unknown := core.book.unknown(tags):
                 core.book.learn(unknown, (yield from ask(core.send, core.space.tags(unknown))))
-            self._take(places, opened, watched, found)
+            self._take(keys, names, opened, watched, found)
         except StoreError as error:
             core.failed(error)
         finally:
@@ -129,30 +125,37 @@ class Reads:
 
     def _take(
         self,
-        places: Sequence[_Place],
+        keys: Sequence[Any],
+        names: Sequence[str],
         opened: Sequence[Opened | None],
         watched: tuple[int, int],
         found: dict[Any, Any],
     ) -> None:
-        core = self._core
+        core, values = self._core, self._core.values
         extra = max(core.options.stale, core.options.grace)
-        landing = []
-        hits = 0
-        for place, each in zip(places, opened, strict=True):
-            if each is None or not core.values.is_alive(each):
+        most, _ = values.l1_ttl(None)
+        latest = core.book.latest()
+        landing, landed = [], []
+        misses = 0
+        tags: tuple[Any, ...]
+        for key, name, each in zip(keys, names, opened, strict=True):
+            if each is None:
+                misses += 1
                 continue
-            if each.fresh is not None and each.fresh <= 0:
+            value, missing, fresh, _, marks, sequence, _, counter, _ = each
+            dead = not values.is_alive(each) if counter or marks else latest > sequence
+            if dead or (fresh is not None and fresh <= 0):
+                misses += 1
                 continue
-            hits += 1
-            found[place.key] = each.value
-            if not each.counter:
-                ttl, _ = core.values.l1_ttl(each.fresh)
-                tags = core.values.decoded(each.tags) if each.tags else ()
-                kept = 0.0 if each.missing else extra
-                landing.append(Landing(place.name, place.key, each.value, ttl, kept, tags))
-        core.values.land_many(watched, landing)
-        core.counts.add("l2_hits", hits)
-        core.counts.add("l2_misses", len(places) - hits)
+            found[key] = value
+            if not counter:
+                ttl = fresh if most is None or (fresh is not None and fresh < most) else most
+                tags = values.decoded(marks) if marks else ()
+                landing.append((key, value, ttl, 0.0 if missing else extra, tags))
+                landed.append(name)
+        values.land_all(watched, landed, landing)
+        core.counts.add("l2_hits", len(keys) - misses)
+        core.counts.add("l2_misses", misses)
 
     # ---- the loader ------------------------------------------------------------------------------
 

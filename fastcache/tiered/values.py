@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import land_many
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 ABSENT = object()
 
 
-@dataclass(slots=True)
-class Opened:
+class Opened(NamedTuple):
     """What L2 had under a name.
 
     fresh: seconds until the end of its ttl, negative past it; None: for ever. ttl: as it was stored. tags:
@@ -48,6 +46,11 @@ class Opened:
     cost: float = 0.0
     counter: bool = False
     stamp: bytes = b""
+
+
+_new = tuple.__new__
+#: Bytes that a counter has at most.
+_COUNTER = 20
 
 
 class Landing(NamedTuple):
@@ -135,6 +138,60 @@ class Values:
             u.missing, fresh, u.ttl, u.tags, u.sequence, u.cost, False, bytes(data[:9]),
         )  # fmt: skip
 
+    def open_all(
+        self, found: Sequence[Found | None], encodings: Sequence[bytes]
+    ) -> list[Opened | None]:
+        """`open` of each that is there."""
+        assert self._codec is not None
+        if None not in found:
+            whole: Any = found
+            plain = self._codec.unpack_many([data for data, _ in whole], encodings)
+            if plain is not None:
+                return [
+                    _new(
+                        Opened,
+                        (
+                            value, False, None if left is None or ttl is None else left - extra,
+                            ttl, (), sequence, cost, False, stamp,
+                        ),
+                    )
+                    for (value, ttl, extra, sequence, cost, stamp), (_, left) in zip(plain, whole, strict=True)
+                ]  # fmt: skip
+        unpack = self._codec.unpack
+        opened: list[Opened | None] = []
+        for each, encoded in zip(found, encodings, strict=True):
+            if each is None:
+                opened.append(None)
+                continue
+            data, left = each
+            if len(data) <= _COUNTER:
+                opened.append(self.open(each, encoded))
+                continue
+            try:
+                value, missing, ttl, extra, tags, sequence, cost, stamp = unpack(data, encoded)
+            except Undecodable:
+                opened.append(self.open(each, encoded))  # which says what is wrong with it
+                continue
+            if left is not None:
+                left = None if ttl is None else left - extra
+            opened.append(
+                _new(
+                    Opened,
+                    (
+                        MISSING if missing else value,
+                        missing,
+                        left,
+                        ttl,
+                        tags,
+                        sequence,
+                        cost,
+                        False,
+                        stamp,
+                    ),
+                )
+            )
+        return opened
+
     def is_alive(self, opened: Opened) -> bool:
         """Whether none of its tags was invalidated since its load; all of them must be in the book."""
         return opened.counter or not self._core.book.dead(opened.tags, opened.sequence)
@@ -221,14 +278,21 @@ class Values:
 
     def land_many(self, watched: tuple[int, int], landing: Sequence[Landing]) -> int:
         """Store what a load of many has brought, but for what was invalidated meanwhile; how many were stored."""
+        return self.land_all(
+            watched, [each.name for each in landing], [each[1:] for each in landing]
+        )
+
+    def land_all(
+        self, watched: tuple[int, int], names: Sequence[str], landing: Sequence[tuple[Any, ...]]
+    ) -> int:
+        """The same of landings without their names."""
         index = self._core.index
-        for each in landing:
-            index.note(bucket_of(each.name), each.key)
+        keys = [each[0] for each in landing]
+        index.note_many(names, keys)
         try:
-            return land_many(self._core.l1, watched, [each[1:] for each in landing])
+            return land_many(self._core.l1, watched, landing)
         finally:
-            for each in landing:
-                index.noted(each.key)
+            index.noted_many(keys)
 
     @staticmethod
     def decoded(tags: Sequence[bytes]) -> tuple[Any, ...]:
