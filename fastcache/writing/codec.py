@@ -73,10 +73,12 @@ def _check_json(value: Any, depth: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"a dict has the key {key!r}; in JSON they are str")
-            _check_json(item, depth + 1)
+            if type(item) not in _SCALARS:
+                _check_json(item, depth + 1)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _check_json(item, depth + 1)
+            if type(item) not in _SCALARS:
+                _check_json(item, depth + 1)
     elif not isinstance(value, (str, int, float)):
         raise TypeError(f"JSON has nothing for a {kind.__module__}.{kind.__qualname__}")
 

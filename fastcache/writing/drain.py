@@ -327,7 +327,8 @@ class Drainer:
             self.counts.last_error = str(error)
             self.queue.cramped = True
         if self.queue.cramped and stream is self.queue.own:
-            self.queue.renew()
+            with self.queue.lock:
+                self.queue.renew()
 
     def _tidy(self) -> None:
         """Copy the journal's log back when it has grown."""

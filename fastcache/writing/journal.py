@@ -197,6 +197,7 @@ class Journal:
             empty = remove or not (self.count() or self._one("SELECT count(*) FROM dead"))
         except JournalError:
             empty = False
+        self._cursor.close()  # a statement that is left would keep the files open
         self.connection.close()
         if empty:
             _remove(self.path)

@@ -14,12 +14,14 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from fastcache.writing.ops import INCR, PUT, Op, check_number
+from fastcache._keys import decode
+from fastcache.writing.ops import DELETE, INCR, PUT, Op, check_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Sequence
 
-    from fastcache.writing.journal import Journal
+    from fastcache.writing.codec import Codec
+    from fastcache.writing.journal import Journal, Record
 
 Row: TypeAlias = "tuple[int, str, Hashable, Any, str | None, int, int, int, Stream]"
 SEQUENCE: Final = 0
@@ -167,3 +169,19 @@ def normal_form(rows: Iterable[Row], value_of: Callable[[Row], Any]) -> list[Op]
     for key, (delta, initial, last) in sums.items():
         ops.append(Op(INCR, key, delta, initial, last[VERSION], last[SEQUENCE]))
     return ops
+
+
+def decode_row(record: Record, stream: Stream, codec: Codec) -> Row:
+    """A row of a journal, as it was in memory. ValueError: it cannot be decoded."""
+    try:
+        key = decode(record.key)
+        value = None
+        if record.kind in (PUT, INCR):
+            value = codec.decode(record.value or "")
+        elif record.kind != DELETE:
+            raise ValueError(f"unknown kind {record.kind!r}")
+    except Exception as error:
+        raise ValueError(f"sequence {record.sequence} cannot be decoded: {error!r}") from error
+    size = ROW + len(record.key) + len(record.value or "")
+    sequence, kind, _, data, initial, version = record
+    return sequence, kind, key, value, data, initial, version, size, stream

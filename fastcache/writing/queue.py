@@ -21,7 +21,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from fastcache._keys import decode as decode_key
 from fastcache._keys import encode as encode_key
 from fastcache.writing.errors import Closed, JournalError
 from fastcache.writing.journal import Journal, Record
@@ -41,6 +40,7 @@ from fastcache.writing.pending import (
     Overlay,
     Row,
     Stream,
+    decode_row,
 )
 from fastcache.writing.ticket import Ticket
 
@@ -246,6 +246,14 @@ class Queue:
         return True
 
     def _commit(self, items: Sequence[Item]) -> bool:
+        try:
+            return self._commit_once(items)
+        except JournalError:
+            if not self.renew():
+                raise
+            return self._commit_once(items)
+
+    def _commit_once(self, items: Sequence[Item]) -> bool:
         if not self._admit(items):
             return False
         stream = self.own
@@ -361,29 +369,8 @@ class Queue:
 
     def row_of(self, record: Record, stream: Stream) -> Row:
         """A row of a journal, as it was in memory. ValueError: it cannot be decoded."""
-        try:
-            key = decode_key(record.key)
-            value = None
-            if record.kind != DELETE:
-                assert self.codec is not None
-                assert record.value is not None
-                value = self.codec.decode(record.value)
-            if record.kind not in (PUT, DELETE, INCR):
-                raise ValueError(f"unknown kind {record.kind!r}")
-        except Exception as error:
-            raise ValueError(f"sequence {record.sequence} cannot be decoded: {error!r}") from error
-        size = ROW + len(record.key) + len(record.value or "")
-        return (
-            record.sequence,
-            record.kind,
-            key,
-            value,
-            record.value,
-            record.initial,
-            record.version,
-            size,
-            stream,
-        )
+        assert self.codec is not None
+        return decode_row(record, stream, self.codec)
 
     def record_of(self, row: Row) -> Record:
         return Record(
@@ -451,28 +438,31 @@ class Queue:
 
     def trim(self, stream: Stream) -> None:
         """Forget in the journal what is done, a few rows at a time. JournalError."""
-        journal = stream.journal
-        if journal is None or not (self.journaled or stream.adopted):
+        if not (self.journaled or stream.adopted):
             return
-        upto = journal.first()
+        upto = 0
         while upto <= stream.through:
-            upto = min(upto + _TRIM, stream.through + 1)
             with self.lock:
-                journal.trim(upto - 1)
+                if stream.journal is None:
+                    return
+                upto = min(max(upto, stream.journal.first()) + _TRIM, stream.through + 1)
+                stream.journal.trim(upto - 1)
+            upto += 1
 
-    def renew(self) -> None:
-        """Where the disk is full, a journal has no room even to forget: if nothing in it is wanted, away with it."""
-        with self.lock:
-            stream = self.own
-            journal = stream.journal
-            if journal is None or not stream.empty() or not self.journaled:
-                return
-            self.cramped = False
-            if journal.dead():
-                journal.checkpoint()
-                return
-            journal.close(remove=True)
-            self.own = Stream(os.urandom(8).hex(), None)
+    def renew(self) -> bool:
+        """Where the disk is full, a journal has no room even to forget: if nothing in it is wanted, away with it.
+        Called under the lock. True: the next write makes a new one."""
+        stream = self.own
+        journal = stream.journal
+        if journal is None or not stream.empty() or not self.journaled:
+            return False
+        self.cramped = False
+        if journal.dead():
+            return journal.checkpoint()
+        stream.journal = None
+        journal.close(remove=True)
+        self.own = Stream(os.urandom(8).hex(), None)
+        return True
 
     def take_waiters(self) -> list[Callable[[], object]]:
         """Those who wait for room; to be called outside of the lock."""

@@ -198,7 +198,10 @@ class SQLiteWriter:
         latest = 0
         buried = connection.execute(sql.any_tombstone).fetchone()[0]
         if rows:
-            statement = sql.put_after_delete if buried else sql.put
+            statement = sql.put
+            if buried:
+                statement = sql.put_after_delete
+                rows = [(*row, row[0], row[-1]) for row in rows]
             if connection.executemany(statement, rows).rowcount != len(rows):
                 late, latest = self._late(connection, puts)
         for op in deletes:
@@ -318,16 +321,16 @@ class _Statements:
         )
         self.info = f"PRAGMA table_info({t})"
         columns = ", ".join([key, *names, version])
-        numbered = [f"?{i}" for i in range(1, len(names) + 3)]
+        marks = ", ".join("?" * (len(names) + 2))
         guard = (
             f"ON CONFLICT ({key}) DO UPDATE SET "
             + ", ".join(f"{name} = excluded.{name}" for name in (*names, version))
             + f" WHERE {t}.{version} IS NULL OR {t}.{version} < excluded.{version}"
         )
-        self.put = f"INSERT INTO {t} ({columns}) VALUES ({', '.join(numbered)}) {guard}"
+        self.put = f"INSERT INTO {t} ({columns}) VALUES ({marks}) {guard}"
         self.put_after_delete = (
-            f"INSERT INTO {t} ({columns}) SELECT {', '.join(numbered)} WHERE NOT EXISTS"
-            f" (SELECT 1 FROM {graves} WHERE key = ?1 AND version > {numbered[-1]}) {guard}"
+            f"INSERT INTO {t} ({columns}) SELECT {marks} WHERE NOT EXISTS"
+            f" (SELECT 1 FROM {graves} WHERE key = ? AND version > ?) {guard}"
         )
         self.version = f"SELECT {version} FROM {t} WHERE {key} = ?"
         self.delete = f"DELETE FROM {t} WHERE {key} = ?"

@@ -467,7 +467,8 @@ def run_script(text: str, *arguments: object, expected: int = 0) -> str:
 
 
 START = """
-import os, signal, sys, threading
+import os, signal, sys, threading, warnings
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 from fastcache.writing import SQLiteWriter, WriteBehind
 def make(**options):
     return WriteBehind(SQLiteWriter(sys.argv[1], table="t"), delay=3600, **options)
