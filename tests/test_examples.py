@@ -44,6 +44,13 @@ def test_web_prices() -> None:
     assert (empty, rush) == ("", "1,000 requests for one product at once: 1 query")
 
 
+def test_write_counters() -> None:
+    out = run("write_counters.py", "--updates", "2000")
+    assert "kill -9" in out and "updates in the journal of a process that is gone" in out
+    assert "1,600 visits acknowledged, 1,600 in the database; sessions as they were left" in out
+    assert out.splitlines()[-1] == "nothing is missing, and nothing was counted twice"
+
+
 def test_each_example_is_tested() -> None:
     tested = Path(__file__).read_text(encoding="utf-8")
     for example in EXAMPLES.glob("*.py"):
