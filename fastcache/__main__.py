@@ -11,6 +11,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of all subcommands."""
     from fastcache._bench import cli as bench
     from fastcache._demo import cli as demo
+    from fastcache.invalidation import cli as triggers
     from fastcache.writing import cli as journal
 
     parser = argparse.ArgumentParser(
@@ -20,6 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_parser(commands)
     demo.add_parser(commands)
     journal.add_parser(commands)
+    triggers.add_parser(commands)
     return parser
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from servers import Server, free_port, listens, program
 _FOLDERS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
 #: It refuses to run as root; whose process it is then.
 _USER = "postgres"
+
+_numbers = itertools.count()
 
 
 class PostgresServer(Server):
@@ -95,3 +99,41 @@ def own_postgres() -> Iterator[PostgresServer]:
     """One that the test may stop and kill."""
     with PostgresServer() as server:
         yield server
+
+
+class Database:
+    """An empty database. url: what psycopg.connect takes."""
+
+    def __init__(self, server: PostgresServer, name: str) -> None:
+        self.server = server
+        self.name = name
+        self.url = server.url.rpartition("/")[0] + "/" + name
+
+    def connect(self, **options: Any) -> Any:
+        import psycopg
+
+        return psycopg.connect(self.url, **options)
+
+    def server_session(self) -> Any:
+        """A session elsewhere on the server."""
+        import psycopg
+
+        return psycopg.connect(self.server.url, autocommit=True)
+
+    def sql(self, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Carry out and commit, in a session of its own."""
+        with self.connect() as session:
+            done = session.execute(text, parameters or None)
+            return done.fetchall() if done.description else []
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> Iterator[Database]:
+    """One that is the test's alone."""
+    psycopg = pytest.importorskip("psycopg")
+    name = f"d{next(_numbers)}"
+    with psycopg.connect(postgres.url, autocommit=True) as session:
+        session.execute(f"CREATE DATABASE {name}")
+    yield Database(postgres, name)
+    with psycopg.connect(postgres.url, autocommit=True) as session:
+        session.execute(f"DROP DATABASE {name} WITH (FORCE)")
