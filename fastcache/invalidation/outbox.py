@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastcache.backplane._postgres_session import Address, Session
 from fastcache.backplane._postgres_words import Change, Rules, keys_of
 from fastcache.backplane.postgres import checked_channel
-from fastcache.invalidation.triggers import identifier, qualified
+from fastcache.invalidation.triggers import identifier, literal, qualified
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered import AsyncTieredCache, TieredCache
 from fastcache.tiered.drivers import carry_blocking
@@ -255,8 +255,11 @@ class PostgresOutbox:
         """How many rows there were to do, and how many are gone. StoreError."""
         sql = self._sql
         session.taken()  # what has been said so far concerns what is read now
-        mine = session.ask(sql.begin) == [["true"]]
-        rows = [_row(values) for values in session.ask(sql.read)] if mine else []
+        ((mine,),) = session.ask(sql.begin)
+        if mine is None:
+            text = f"there is no outbox {sql.table}: `python -m fastcache triggers TABLE --outbox` makes it"
+            raise self._address.error("other", text)
+        rows = [_row(values) for values in session.ask(sql.read)] if mine == "true" else []
         if not rows:
             session.ask("COMMIT")
             self._note(error=None)
@@ -347,7 +350,9 @@ class _Statements:
     """All SQL on the outbox."""
 
     def __init__(self, table: str) -> None:
-        lock = f"{_LOCKS}, to_regclass('{table.replace(chr(39), chr(39) * 2)}')::oid::bigint::bit(32)::int"
+        self.table = table
+        # NULL if there is no such table
+        lock = f"{_LOCKS}, to_regclass({literal(table)})::oid::bigint::bit(32)::int"
         self.begin = (
             "BEGIN ISOLATION LEVEL READ COMMITTED;"
             f" SET LOCAL idle_in_transaction_session_timeout = '{STUCK}s';"
