@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fastcache.writing.sqlite import SQLiteWriter as SQLiteWriter
     from fastcache.writing.stats import DeadLetter as DeadLetter
     from fastcache.writing.stats import WritingStats as WritingStats
+    from fastcache.writing.stream import RedisStreamWriter as RedisStreamWriter
     from fastcache.writing.through import WriteThrough as WriteThrough
     from fastcache.writing.writers import Writer as Writer
 
@@ -34,6 +35,7 @@ __all__ = [
     "PostgresLoader",
     "PostgresWriter",
     "QueueFull",
+    "RedisStreamWriter",
     "Refused",
     "SQLiteLoader",
     "SQLiteWriter",
@@ -52,6 +54,7 @@ _LATER = {
     "PostgresLoader": "postgres",
     "PostgresWriter": "postgres",
     "QueueFull": "errors",
+    "RedisStreamWriter": "stream",
     "Refused": "errors",
     "SQLiteLoader": "sqlite",
     "SQLiteWriter": "sqlite",

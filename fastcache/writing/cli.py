@@ -1,4 +1,4 @@
-"""`python -m fastcache journal PATH [list|retry|drop] [ID ...]`: what journals hold, and their dead letters."""
+"""The subcommands `journal` and `drain` of `python -m fastcache`."""
 
 from __future__ import annotations
 
@@ -16,15 +16,28 @@ An ID is a dead letter as `list` shows it (JOURNAL:NUMBER), or a whole journal; 
 
 
 def add_parser(commands: Any) -> None:
-    """Add the subcommand to those of `python -m fastcache`."""
+    """Add the subcommands to those of `python -m fastcache`."""
     parser = commands.add_parser(
         "journal",
         help="list, retry or drop what write-behind journals hold",
-        description=__doc__.partition(": ")[2] if __doc__ else None,
+        description="What journals hold, and their dead letters.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _fill(parser)
+    parser = commands.add_parser(
+        "drain",
+        help="carry out what RedisStreamWriter has put into a stream",
+        description="Carry out what RedisStreamWriter has put into a stream, until it is interrupted.",
+    )
+    parser.add_argument("url", metavar="URL", help="of Redis")
+    parser.add_argument(
+        "--to", required=True, metavar="TARGET", help="an SQLite file, or postgresql://..."
+    )
+    parser.add_argument("--table", required=True)
+    parser.add_argument("--stream", help="its name, if it is not the default")
+    parser.add_argument("--once", action="store_true", help="end when the stream is empty")
+    parser.set_defaults(run=_drain)
 
 
 def _fill(parser: argparse.ArgumentParser) -> None:
@@ -47,3 +60,26 @@ def _run(options: argparse.Namespace) -> int:
     from fastcache.writing.command import run
 
     return run(options)
+
+
+def _drain(options: argparse.Namespace) -> int:
+    import logging
+    import signal
+    import sys
+
+    from fastcache import writing
+    from fastcache.writing.stream import STREAM, Worker
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    target: writing.PostgresWriter | writing.SQLiteWriter
+    if options.to.startswith(("postgresql://", "postgres://")):
+        target = writing.PostgresWriter(options.to, table=options.table)
+    else:
+        target = writing.SQLiteWriter(options.to, table=options.table)
+    worker = Worker(options.url, target, stream=options.stream or STREAM)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop.set())
+    worker.run(until_empty=options.once)
+    worker.close()
+    print(f"{worker.done:,} operations carried out, {worker.dead:,} refused", file=sys.stderr)
+    return 0

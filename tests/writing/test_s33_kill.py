@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stress.support import scaled
@@ -34,6 +35,23 @@ def test_no_acknowledged_write_is_lost_and_none_happens_twice(
     ledger.check(SQLiteLoader(source, table="t").load_many(KEYS))
     assert ledger.acknowledged > 10 * rounds
     assert list(journal.iterdir()) == [], "journals that are drained go"
+
+
+@pytest.mark.slow
+def test_the_same_with_postgres(postgres: Any, tmp_path: Path) -> None:
+    postgres_loader = pytest.importorskip("fastcache.writing.postgres").PostgresLoader
+    source, journal = postgres.url, tmp_path / "journal"
+    draw = random.Random(34)
+    ledger = Ledger()
+    rounds = scaled(10, 200)
+    for number in range(rounds):
+        process = start(source, journal, "process", number, 100_000, "wait")
+        ledger.read(kill_after(process, draw.choice([1, 20, 100, 400, 1500])))
+    ledger.read(finish(source, journal, "process", 2 * rounds))
+    loader = postgres_loader(source, table="t")
+    ledger.check(loader.load_many(KEYS))
+    loader.close()
+    assert list(journal.iterdir()) == []
 
 
 def test_the_harness_notices_a_lost_write_and_one_that_happens_twice(tmp_path: Path) -> None:
