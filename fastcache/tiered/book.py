@@ -41,9 +41,11 @@ class TagBook:
 
     def unknown(self, tags: Iterable[bytes]) -> list[bytes]:
         """Those of which the store has to be asked, the root among them."""
+        last = self._last
+        if not tags and ROOT in last and self._heard():
+            return []
         if not self._heard() and self._clock() - self._read_at >= self._unheard:
             self.forget()
-        last = self._last
         return [tag for tag in (ROOT, *tags) if tag not in last]
 
     def learn(self, tags: Sequence[bytes], numbers: Sequence[int]) -> None:
@@ -74,6 +76,8 @@ class TagBook:
     def dead(self, tags: Iterable[bytes], sequence: int) -> bool:
         """Whether one of these was invalidated after that number. All of them must be known."""
         last = self._last
+        if not tags:
+            return last.get(ROOT, sequence + 1) > sequence
         return any(last.get(tag, sequence + 1) > sequence for tag in (ROOT, *tags))
 
     def latest(self) -> int:

@@ -150,7 +150,8 @@ class TierLoads(Loader):
         """What comes before the function is called; None: it need not be, the flight has landed."""
         core = self.core
         encoded, name = core.place(call.key)
-        yield from self.ready()
+        if core.shares_memory or not (core.link is None or core.link.tried.is_set()):
+            yield from self.ready()
         if core.source is not None and (yield from self._waits(flight, call)):
             return None
         lease: Lease | None = None
@@ -292,7 +293,7 @@ class TierLoads(Loader):
             if known is not None and fresh <= max(known[1], 0.0) + 0.01:
                 return False  # L2 has what is to be renewed
         extra = max(rules.stale, rules.grace)
-        tags = core.values.decoded(found.tags)
+        tags = core.values.decoded(found.tags) if found.tags else ()
         value = self._copy(found.value)
         lead = 0.0
         if fresh is not None:

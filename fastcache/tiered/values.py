@@ -122,21 +122,22 @@ class Values:
     def open(self, found: Found, encoded: bytes) -> Opened | None:
         """What L2 had; None, counted, where it cannot be read."""
         data, left = found
-        number = is_counter(data)
-        if number is not None:
+        if len(data) <= _COUNTER and (number := is_counter(data)) is not None:
             return Opened(number, counter=True, fresh=left, sequence=2**63)
         assert self._codec is not None
         try:
-            u = self._codec.unpack(data, encoded)
+            value, missing, ttl, extra, tags, sequence, cost, stamp = self._codec.unpack(
+                data, encoded
+            )
         except Undecodable as error:
             self._core.counts.add(f"undecodable:{error.kind}")
             self._core.complain("undecodable", "a value in L2 cannot be read: %s", error)
             return None
-        fresh = None if left is None or u.ttl is None else left - u.extra
-        return Opened(
-            MISSING if u.missing else u.value,
-            u.missing, fresh, u.ttl, u.tags, u.sequence, u.cost, False, bytes(data[:9]),
-        )  # fmt: skip
+        if missing:
+            value = MISSING
+        if left is not None:
+            left = None if ttl is None else left - extra
+        return _new(Opened, (value, missing, left, ttl, tags, sequence, cost, False, stamp))
 
     def open_all(
         self, found: Sequence[Found | None], encodings: Sequence[bytes]
@@ -157,40 +158,10 @@ class Values:
                     )
                     for (value, ttl, extra, sequence, cost, stamp), (_, left) in zip(plain, whole, strict=True)
                 ]  # fmt: skip
-        unpack = self._codec.unpack
-        opened: list[Opened | None] = []
-        for each, encoded in zip(found, encodings, strict=True):
-            if each is None:
-                opened.append(None)
-                continue
-            data, left = each
-            if len(data) <= _COUNTER:
-                opened.append(self.open(each, encoded))
-                continue
-            try:
-                value, missing, ttl, extra, tags, sequence, cost, stamp = unpack(data, encoded)
-            except Undecodable:
-                opened.append(self.open(each, encoded))  # which says what is wrong with it
-                continue
-            if left is not None:
-                left = None if ttl is None else left - extra
-            opened.append(
-                _new(
-                    Opened,
-                    (
-                        MISSING if missing else value,
-                        missing,
-                        left,
-                        ttl,
-                        tags,
-                        sequence,
-                        cost,
-                        False,
-                        stamp,
-                    ),
-                )
-            )
-        return opened
+        return [
+            None if each is None else self.open(each, encoded)
+            for each, encoded in zip(found, encodings, strict=True)
+        ]
 
     def is_alive(self, opened: Opened) -> bool:
         """Whether none of its tags was invalidated since its load; all of them must be in the book."""
@@ -232,13 +203,15 @@ class Values:
     def l1_ttl(self, ttl: float | None, *, deaf: bool = False) -> tuple[float | None, bool]:
         """What an entry lives in L1 whose value lives ttl seconds in L2; whether that was cut short."""
         core = self._core
-        limits = [core.options.l1_ttl, ttl]
+        most = core.options.l1_ttl
         if core.level == "eventual":
-            limits.append(UNHEARD)
+            most = UNHEARD if most is None else min(most, UNHEARD)
         if deaf or core.is_deaf():
-            limits.append(core.options.degraded_ttl)
-        shortest = min((limit for limit in limits if limit is not None), default=None)
-        return shortest, shortest != ttl
+            longest = core.options.degraded_ttl
+            most = longest if most is None else min(most, longest)
+        if most is None or (ttl is not None and ttl <= most):
+            return ttl, False
+        return most, True
 
     def land(
         self,
