@@ -52,6 +52,9 @@ _EVER = 1 << 61
 _INTEGER = re.compile(rb"-?(?:0|[1-9][0-9]{0,18})")
 _MIX = 0x9E3779B97F4A7C15
 
+#: How the token of a hold ends once another has invalidated: it still holds, but nothing may be put with it.
+BROKEN = b"!broken"
+
 READ = "SELECT data, due FROM value WHERE id = ? AND name = ?"
 _LEASE = "SELECT token, due, held FROM lease WHERE id = ? AND name = ?"
 _DROP_VALUE = "DELETE FROM value WHERE id = ? AND name = ? RETURNING size"
@@ -145,8 +148,13 @@ class Transaction:
         number = self.id(name)
         self.drop_value(number, name)
         there = self.lease(number, name)
-        if there is None or not there[1] or there[0] == token:
+        if there is None or not there[1] or there[0] in (token, token + BROKEN):
             self.execute(_DROP_LEASE, (number, name))
+        elif not there[0].endswith(BROKEN):
+            broken = there[0] + BROKEN
+            self.execute(
+                "UPDATE lease SET token = ? WHERE id = ? AND name = ?", (broken, number, name)
+            )
 
     def lease(self, number: int, name: str) -> tuple[bytes, bool] | None:
         """The token that is there, and whether it holds."""

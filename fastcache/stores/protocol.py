@@ -192,7 +192,8 @@ class Space(ABC):
     @abstractmethod
     def invalidate(self, targets: Sequence[Target], token: bytes = b"") -> Steps[None]:
         """Remove values and leases, advance the counters, publish. A hold stays, so that nobody fills what another
-        is writing, unless it has this token. Works on a server that has no memory left."""
+        is writing, unless it has this token; but nothing may be put with it any more. Works on a server that
+        has no memory left."""
 
     @abstractmethod
     def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:

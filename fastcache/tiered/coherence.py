@@ -19,29 +19,24 @@ import random
 import threading
 import time
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING
 
 from fastcache._core import fence_loads
 from fastcache._keys import decode, name_of_encoded
 from fastcache.stores.protocol import BUCKETS, COUNTERS, EVENTS, TAGS, StoreError, bucket_of
-from fastcache.tiered.book import ROOT
+from fastcache.tiered.arrears import Arrears
 from fastcache.tiered.options import TRUST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from fastcache.stores.protocol import Backplane, Counter, Listener, Message, Target
+    from fastcache.stores.protocol import Backplane, Counter, Listener, Message
     from fastcache.tiered.core import Core
 
 log = logging.getLogger("fastcache")
 
 #: Seconds between two readings of the counters.
 BEAT = 1.0
-#: Own invalidations that are sent again after L2 has lost some, and for how many seconds.
-RING, RING_SECONDS = 10_000, 60.0
-#: Keys at most that keep clear of L2 until their invalidation has reached it; beyond, all do.
-PENDING = 10_000
 #: More changed buckets than this, and all of L1 is dropped rather than searched.
 MANY_BUCKETS = 16
 
@@ -74,13 +69,8 @@ class Coherence:
         self._counts = core.counts
         self._backplane = backplane
         self._known: list[Counter | None] = [None] * COUNTERS
-        self._ring: deque[tuple[float, Target, bool]] = deque(maxlen=RING)
-        self.pending: dict[str, Target] = {}
-        #: All of L2 is kept clear of: more invalidations are pending than can be told.
-        self.pending_all = False
+        self.arrears = Arrears(core, self.missed)
         self.handler: Callable[[bytes, bool], None] | None = None
-        #: own changes that may come late: name -> (when they were begun, what they concern)
-        self._unsure: dict[str, tuple[float, Target]] = {}
         self._lock = threading.RLock()
         self._beating = threading.Lock()
         self._numbers: list[int] = []
@@ -113,6 +103,7 @@ class Coherence:
             core.renew_origin()  # else it would take what the parent says for its own
         self._lock = threading.RLock()
         self._beating = threading.Lock()
+        self.arrears.forked()
         self._reset()
         self._trust.end()
         self.lost_at = time.monotonic()
@@ -163,7 +154,10 @@ class Coherence:
                     # It may be another server, which has not heard what the last one heard: what it
                     # should know is told again, and what it counts means nothing beside what was known.
                     self._known = [None] * COUNTERS
-                    self._replay(puts=False)  # most likely it is the same, and has what was put
+                    self.missed(set(range(COUNTERS)))
+                    self.arrears.replay(
+                        puts=False
+                    )  # most likely it is the same, and has what was put
                 wait = 0.0
             if wait <= 0:
                 if not self.beat():
@@ -175,9 +169,22 @@ class Coherence:
                 self._stop.wait(wait)
         except StoreError as error:
             self._lost(error)
+            self._probe()
             self.tried.set()
             return random.uniform(0.05, 0.2)
         return 0.0
+
+    def _probe(self) -> None:
+        """Nothing is heard; whether L2 answers all the same."""
+        core = self._core()
+        if core is None or core.space is None or core.store is None:
+            return
+        try:
+            core.store.run(core.space.counters())
+        except StoreError as error:
+            core.gate.failed(error)
+        else:
+            core.gate.succeeded()
 
     def _namespace(self) -> str:
         core = self._core()
@@ -218,7 +225,7 @@ class Coherence:
                 self._deliver(self._listener.ping(core.trip * 2))
             if counters is not None:
                 self._compare(counters, before)
-            self._settle(core)
+            self.arrears.settle()
             if core.level == "bounded":
                 was_lost = not self._trust
                 self._trust.extend(now, TRUST)
@@ -257,7 +264,7 @@ class Coherence:
             if changed:
                 self._counts.add("received", len(changed))
                 self.missed(changed)
-            self._settle(core)
+            self.arrears.settle()
             self._trust.agree(now)
             if core.level == "bounded":
                 # not for ever: that the file itself was replaced is seen by looking only
@@ -295,7 +302,7 @@ class Coherence:
         sequence = counters[TAGS].sequence
         self._book.sequence = max(self._book.sequence, sequence)
         if replay:
-            self._replay(puts=True)
+            self.arrears.replay(puts=True)
 
     def missed(self, numbers: set[int]) -> None:
         """Of these counters changes were missed: what they stand for is dropped from L1."""
@@ -351,8 +358,8 @@ class Coherence:
                     core.forget_key(decode(message.body), name)
                     if core.space is not None:
                         core.space.note_invalidated(number)
-            elif self._unsure:
-                self._came_late(core, message)
+            else:
+                self.arrears.came(message)
         elif number == TAGS and message.body is not None and message.counter is not None:
             tags = decode(message.body)
             self._book.heard(tags, message.counter.sequence)
@@ -375,82 +382,6 @@ class Coherence:
             elif counter.sequence != known.sequence + 1 and number != TAGS:
                 self.missed({number})
         self._known[number] = counter
-
-    # ---- own invalidations -----------------------------------------------------------------------
-
-    def remember(self, targets: Sequence[Target], *, put: bool = False) -> None:
-        """To be sent again if L2 loses them. put: a value took the place of the old one."""
-        now = time.monotonic()
-        self._ring.extend([(now, target, put) for target in targets])
-
-    def postpone(self, targets: Sequence[Target]) -> None:
-        """These could not be sent: their keys keep clear of L2 until they could."""
-        with self._lock:
-            for target in targets:
-                if len(self.pending) >= PENDING:
-                    self.pending_all = True
-                    break
-                self.pending[target.name] = target
-
-    def doubt(self, targets: Sequence[Target]) -> None:
-        """It is not known whether the store did what was asked for these, or will yet."""
-        now = time.monotonic()
-        with self._lock:
-            self._unsure = {
-                name: (at, target)
-                for name, (at, target) in self._unsure.items()
-                if now - at < RING_SECONDS
-            }
-            self._unsure.update((target.name, (now, target)) for target in targets[:PENDING])
-
-    def _came_late(self, core: Core, message: Message) -> None:
-        """An own message: if its sender had given up on it, what it did came after what was done instead."""
-        if message.body is None:
-            return
-        name = name_of_encoded(message.body)
-        with self._lock:
-            _, target = self._unsure.pop(name, (0.0, None))
-        if target is not None:
-            core.forget_key(decode(message.body), name)
-            self.postpone([target])
-
-    def _settle(self, core: Core) -> None:
-        """L2 answers: send what is pending."""
-        if core.space is None or core.store is None or core.gate.open:
-            return
-        if not self.pending and not self.pending_all:
-            return
-        with self._lock:
-            targets = list(self.pending.values())
-            everything = self.pending_all
-        if everything:
-            number = core.store.run(core.space.invalidate_tags([ROOT]))
-            self._book.heard([ROOT], number)
-        for start in range(0, len(targets), 500):
-            core.store.run(core.space.invalidate(targets[start : start + 500]))
-        with self._lock:
-            for target in targets:
-                self.pending.pop(target.name, None)
-            if everything:
-                self.pending_all = False
-        for target in targets:
-            if target.key is not None:
-                core.forget_key(decode(target.key), target.name)
-        log.warning("%d invalidations that L2 had missed were sent", len(targets))
-
-    def _replay(self, *, puts: bool) -> None:
-        """L2 may have forgotten some of what it was told: tell it again. puts: of values that it may have
-        lost too, that there are others."""
-        since = time.monotonic() - RING_SECONDS
-        targets = {
-            t.name: t for at, t, put in list(self._ring) if at >= since and (puts or not put)
-        }
-        if not targets:
-            return
-        log.warning(
-            "L2 may have gone back in time: its last %d invalidations are sent again", len(targets)
-        )
-        self.postpone(list(targets.values()))
 
 
 def _run(reference: weakref.ref[Coherence]) -> None:

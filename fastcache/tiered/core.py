@@ -174,7 +174,7 @@ class Core:
             return (), [], []
         encodings, names = places_of(keys)
         link = self.link
-        clear = link is None or not (link.pending or link.pending_all)
+        clear = link is None or not (link.arrears.pending or link.arrears.pending_all)
         if clear and self.gate.asks():
             return keys, encodings, names
         some = [i for i, name in enumerate(names) if self.may_ask(name)]
@@ -249,7 +249,7 @@ class Core:
     def bypasses(self, name: str) -> bool:
         """Whether L2 has not heard yet that this name was invalidated."""
         link = self.link
-        return link is not None and (name in link.pending or link.pending_all)
+        return link is not None and (name in link.arrears.pending or link.arrears.pending_all)
 
     def may_ask(self, name: str) -> bool:
         """Whether L2 is to be asked for a name now."""
@@ -334,7 +334,7 @@ class Core:
         if link is None or self.closed:
             return "healthy"
         deaf = self.is_deaf() and link.tried.is_set()
-        if not (deaf or self.gate.open or link.pending or link.pending_all):
+        if not (deaf or self.gate.open or link.arrears.pending or link.arrears.pending_all):
             return "healthy"
         since = min(
             link.lost_at if deaf else float("inf"),
@@ -367,7 +367,7 @@ class Core:
             received=n["received"],
             lost=n["lost"],
             dropped=n["dropped"],
-            pending=0 if link is None else len(link.pending),
+            pending=0 if link is None else len(link.arrears.pending),
             writes=n["writes"],
             events=n["events"],
             event_failures=n["event_failures"],

@@ -99,6 +99,13 @@ class Source:
             self._writing.update(keys)
         try:
             counters, error = yield self._write, (ops,), {}
+        except BaseException:
+            # cancelled or interrupted: the source may have it
+            if core.link is not None:
+                core.link.arrears.postpone([core.target(key) for key in keys])
+            for key in keys:
+                core.l1.delete(key)
+            raise
         finally:
             with self._lock:
                 self._writing.subtract(keys)
@@ -127,7 +134,7 @@ class Source:
             except StoreError as error:
                 core.failed(error)
                 if core.link is not None:
-                    core.link.doubt(targets)
+                    core.link.arrears.doubt(targets)
         return None
 
     # ---- reading -----------------------------------------------------------------------------------

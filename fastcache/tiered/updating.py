@@ -36,9 +36,8 @@ class _Updating:
         self._token = os.urandom(16)
 
     def _begin(self) -> Calls:
-        core = self._core
         yield from self._held()
-        core.counts.add("sent", len(self._keys))
+        self._core.counts.add("sent", len(self._keys))
 
     def _held(self) -> Calls:
         core = self._core
@@ -48,18 +47,30 @@ class _Updating:
             try:
                 yield from ask(core.send, core.space.hold(self._targets, self._token, self._hold))
             except StoreError as error:
-                # nobody could be told beforehand, so the end of it has to be heard
+                # at the begin: nobody could be told beforehand, so the end of it has to be heard
                 core.failed(error)
+                self._postpone()
                 if core.level == "strong":
                     raise
+            except BaseException:
+                self._postpone()
+                raise
         for key in self._keys:
             core.l1.delete(key)
+
+    def _postpone(self) -> None:
+        link = self._core.link
+        if link is not None:
+            link.arrears.doubt(self._targets)
+            link.arrears.postpone(self._targets)
 
     def _end(self) -> Calls:
         if self._release or self._core.space is None:
             yield from self._core.writes.invalidate(self._keys, self._token)
-        else:
-            yield from self._held()
+            return
+        if self._core.link is not None:
+            self._core.link.arrears.remember(self._targets)
+        yield from self._held()
 
 
 class Updating(_Updating):

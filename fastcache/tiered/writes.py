@@ -48,10 +48,13 @@ class Writes:
         for key in keys:
             core.l1.delete(key)
         told = True
-        if targets and core.link is not None:
-            told = yield from self.tell(targets, token)
-        for key in keys:
-            core.l1.delete(key)
+        try:
+            if targets and core.link is not None:
+                told = yield from self.tell(targets, token)
+        finally:
+            # what was read from L2 between the two is as old
+            for key in keys:
+                core.l1.delete(key)
         core.counts.add("sent", len(keys))
         for watcher in core.watchers:
             for key in keys:
@@ -64,13 +67,14 @@ class Writes:
         link, told = core.link, True
         assert link is not None
         link.start()
-        link.remember(targets)
+        link.arrears.remember(targets)
         if core.space is not None:
             told = yield from self._tell_l2(targets, token)
         return (yield from self._tell_others(targets)) and told
 
     def _tell_l2(self, targets: list[Target], token: bytes) -> Doing[bool]:
-        core = self._core
+        core, link = self._core, self._core.link
+        assert link is not None
         failure: StoreError | None = None
         if core.gate.asks():
             try:
@@ -80,10 +84,14 @@ class Writes:
             except StoreError as error:
                 core.failed(error)
                 failure = error
-        assert core.link is not None
+            except BaseException:
+                # cancelled or interrupted: nobody knows whether L2 got it, but the source has changed
+                link.arrears.doubt(targets)
+                link.arrears.postpone(targets)
+                raise
         if failure is not None:
-            core.link.doubt(targets)
-        core.link.postpone(targets)
+            link.arrears.doubt(targets)
+        link.arrears.postpone(targets)
         if core.level == "strong":
             raise failure or StoreError(core.gate.where, "other", "it is left out after failures")
         core.complain(
@@ -116,20 +124,27 @@ class Writes:
         yield from self.invalidate_marks([ROOT])
 
     def invalidate_marks(self, marks: list[bytes]) -> Doing[None]:
-        """Tags, by their encodings."""
-        core = self._core
+        """Tags, by their encodings. StoreError: not everyone was told; they will be."""
+        core, link = self._core, self._core.link
         if not marks:
             return
         core.forget_tags(marks)
-        if core.link is not None:
-            core.link.start()
-        if core.space is not None:
-            number = yield from ask(core.send, core.space.invalidate_tags(marks))
-            core.book.heard(marks, number)
-        teller = core.teller
-        if teller is not None and not teller.is_l2:
-            yield from ask(teller.send, teller.space.invalidate_tags(marks))
-        core.forget_tags(marks)
+        if link is not None:
+            link.start()
+            link.arrears.remember_marks(marks)
+        try:
+            if core.space is not None:
+                number = yield from ask(core.send, core.space.invalidate_tags(marks))
+                core.book.heard(marks, number)
+            teller = core.teller
+            if teller is not None and not teller.is_l2:
+                yield from ask(teller.send, teller.space.invalidate_tags(marks))
+        except BaseException:
+            if link is not None:
+                link.arrears.postpone_marks(marks)
+            raise
+        finally:
+            core.forget_tags(marks)
         core.counts.add("sent", len(marks))
 
     # ---- setting -----------------------------------------------------------------------------------
@@ -204,7 +219,7 @@ class Writes:
         if not fills:
             return set()
         order = [targets[key] for key in fills]
-        link.remember(order, put=True)
+        link.arrears.remember(order, put=True)
         failure: StoreError | None = None
         if core.gate.asks() and not any(core.bypasses(target.name) for target in order):
             try:
@@ -212,8 +227,12 @@ class Writes:
                 core.gate.succeeded()
             except StoreError as raised:
                 core.failed(raised)
-                link.doubt(order)
+                link.arrears.doubt(order)
                 failure = raised
+            except BaseException:
+                link.arrears.doubt(order)
+                link.arrears.postpone(order)
+                raise
             else:
                 refused = {key for key, ok in zip(fills, done, strict=True) if not ok}
                 core.counts.add("fills", len(fills) - len(refused))
@@ -222,7 +241,7 @@ class Writes:
                     yield from self.tell([targets[key] for key in refused])
                 yield from self._tell_others(order)
                 return refused
-        link.postpone(order)
+        link.arrears.postpone(order)
         if core.level == "strong":
             raise failure or StoreError(core.gate.where, "other", "it is left out after failures")
         return set(fills)

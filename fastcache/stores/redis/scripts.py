@@ -4,7 +4,8 @@ All keys of a call lie in the slot of one bucket:
 
     fc:{NAMESPACE:1f}:NAME          a value: 8 bytes, when it dies on the server's clock in
                                     milliseconds (0: never), then the data; or a plain decimal counter
-    fc:{NAMESPACE:1f}:NAME:lease    "=" + token: somebody loads; "!" + token: writes are under way
+    fc:{NAMESPACE:1f}:NAME:lease    "=" + token: somebody loads; "!" + token: writes are under way;
+                                    "!!" + token: the same, but another has invalidated: no `put` any more
     fc:{NAMESPACE:1f}:#             the bucket's counter, INCARNATION:SEQUENCE; the name of its channel too
     fc:{NAMESPACE:101}:#            that of events
     fc:{NAMESPACE:100}:#            that of tags; its sequence is that of the last invalidation of any tag
@@ -97,8 +98,13 @@ INVALIDATE: Final = _script(
 for i = 1, #KEYS, 3 do
   redis.call('DEL', KEYS[i])
   local lease = redis.call('GET', KEYS[i + 1])
-  if lease and (string.sub(lease, 1, 1) ~= '!' or lease == '!' .. ARGV[2]) then
-    redis.call('DEL', KEYS[i + 1])
+  if lease then
+    local held = string.sub(lease, 1, 1) == '!'
+    if not held or lease == '!' .. ARGV[2] or lease == '!!' .. ARGV[2] then
+      redis.call('DEL', KEYS[i + 1])
+    elseif string.sub(lease, 2, 2) ~= '!' then
+      redis.call('SET', KEYS[i + 1], '!' .. lease, 'KEEPTTL')
+    end
   end
 end
 for i = 3, #KEYS, 3 do tell(KEYS[i], ARGV[1], ARGV[i / 3 + 2]) end
@@ -110,9 +116,16 @@ return 0
 HOLD: Final = _script(
     _TELL
     + """
-for i = 1, #KEYS, 3 do redis.call('DEL', KEYS[i], KEYS[i + 1]) end
+local longest = {}
+for i = 1, #KEYS, 3 do
+  redis.call('DEL', KEYS[i])
+  local was = redis.call('GET', KEYS[i + 1])
+  local left = was and string.sub(was, 1, 1) == '!' and redis.call('PTTL', KEYS[i + 1]) or 0
+  longest[i] = string.format('%.0f', math.max(left, tonumber(ARGV[3])))
+  redis.call('DEL', KEYS[i + 1])
+end
 for i = 3, #KEYS, 3 do
-  redis.call('SET', KEYS[i - 1], '!' .. ARGV[2], 'PX', ARGV[3])
+  redis.call('SET', KEYS[i - 1], '!' .. ARGV[2], 'PX', longest[i - 2])
   tell(KEYS[i], ARGV[1], ARGV[i / 3 + 3])
 end
 return 0
