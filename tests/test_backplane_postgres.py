@@ -600,12 +600,12 @@ def test_caches_tell_each_other(users: Database) -> None:
         one.publish("moved", n=2)
         until(lambda: handled == [2] and two.peek_l1("user:2") is None, "it is told")
         two.get_or_set("tagged", lambda: 7, tags=["tag"])
-        two.get("user:2")
+        assert two.get("user:1") == "a"
         one.invalidate_tag("tag")
         until(lambda: two.peek_l1("tagged") is None, "it is told")
-        assert two.peek_l1("user:2") == "b"
+        assert two.peek_l1("user:1") == "a"
         one.bump_version()
-        until(lambda: two.peek_l1("user:2") is None, "it is told")
+        until(lambda: two.peek_l1("user:1") is None, "it is told")
         assert one.stats().lost == two.stats().lost == 0
         for each in (one, two):
             each.backplane.close()  # type: ignore[attr-defined]
