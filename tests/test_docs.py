@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 import fastcache
+import fastcache.tiered
 from fastcache.__main__ import build_parser
 from fastcache._core import Cached
 from fastcache.loading.options import Options
+from fastcache.tiered.options import TierOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Without the checkout around it, the suite has the pages that were copied beside it.
@@ -90,8 +92,11 @@ def test_the_readme_has_a_place_for_the_measured_table() -> None:
         ("cached.md", Cached),
         ("decorators.md", fastcache.CachedFunction),
         ("namespaces.md", fastcache.Namespace),
+        ("tiers.md", fastcache.TieredCache),
+        ("tiers.md", fastcache.tiered.TieredStats),
+        ("tiers.md", fastcache.tiered.L2Stats),
     ],
-    ids=["Cache", "cached", "CachedFunction", "Namespace"],
+    ids=["Cache", "cached", "CachedFunction", "Namespace", "TieredCache", "TieredStats", "L2Stats"],
 )
 def test_each_public_attribute_is_on_its_page(page: str, owner: type) -> None:
     path = ROOT / "docs" / page
@@ -108,6 +113,20 @@ def test_each_option_of_cached_is_on_its_page() -> None:
     words = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
     assert len(Options.names) > 20
     assert words >= Options.names
+
+
+def test_each_option_of_a_tiered_cache_is_on_its_page() -> None:
+    path = ROOT / "docs" / "tiers.md"
+    if not path.exists():
+        pytest.skip("the pages are not all here")
+    table = path.read_text(encoding="utf-8").partition("## Options")[2].partition("\n## ")[0]
+    named = inspect.signature(fastcache.TieredCache).parameters
+    options = {
+        *TierOptions.__slots__,
+        *(name for name in named if name not in ("l1", "l2", "options")),
+    }
+    assert len(options) > 20
+    assert options <= set(re.findall(r"\w+", table))
 
 
 def test_help_of_cached_names_each_option_with_its_default() -> None:
