@@ -749,6 +749,7 @@ class Model:
     def tell1(self, s: bytes, a: int) -> None:
         n = self.begin(s, a, f"does half of an invalidation ({self.rules.steps.split(',')[0]})")
         self.snapshot(n)
+        n[self.base[self.owner[a]] + RING] |= RING_KEY
         if self.rules.steps == "value, lease":
             self.remove_value(n, self.owner[a])
         elif self.rules.steps == "lease, value":
