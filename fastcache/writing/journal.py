@@ -46,7 +46,7 @@ APPLICATION = 0x66634A6C  # "fcJl"
 FORMAT = 1
 #: Sizes of the write-ahead log in bytes: where it is copied back, and where writers wait for that.
 CHECKPOINT_AT = 4 << 20
-WAIT_AT = 32 << 20
+WAIT_AT = 16 << 20
 
 _INSERT = "INSERT INTO ops VALUES (?, ?, ?, ?, ?, ?)"
 _COLUMNS = "sequence, kind, key, value, initial, version"
@@ -449,7 +449,8 @@ def _tune(connection: sqlite3.Connection, durability: str) -> None:
     mode = "FULL" if durability == "power" else "NORMAL"
     connection.executescript(
         f"PRAGMA journal_mode = WAL; PRAGMA synchronous = {mode}; PRAGMA wal_autocheckpoint = 0;"
-        f" PRAGMA fullfsync = {int(durability == 'power')}; PRAGMA checkpoint_fullfsync = 1"
+        f" PRAGMA fullfsync = {int(durability == 'power')}; PRAGMA checkpoint_fullfsync = 1;"
+        f" PRAGMA journal_size_limit = {CHECKPOINT_AT}"
     )
 
 

@@ -192,9 +192,13 @@ def then(earlier: Op | None, later: Op) -> Op:
     return replace(later, kind=PUT, value=earlier.value + later.value, data=None)
 
 
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def check_number(key: Hashable, value: Any) -> None:
     """TypeError if nothing can be added to this value."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not is_number(value):
         raise TypeError(f"key {key!r} has a {type(value).__name__}, to which nothing can be added")
 
 

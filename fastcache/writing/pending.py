@@ -136,15 +136,8 @@ class Overlay(dict["Hashable", Entry]):
             return
         entry = Entry(rows[0])
         for row in rows[1:]:
-            if row[KIND] == INCR and entry.kind == PUT and not _is_number(entry.value):
-                entry.rows.append(row)  # the writer will refuse it; readers see the value
-            else:
-                entry.add(row)
+            entry.add(row)
         self[key] = entry
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def normal_form(rows: Iterable[Row], value_of: Callable[[Row], Any]) -> list[Op]:

@@ -1,0 +1,180 @@
+"""The parts by themselves: codecs, the clock, the progress bar, the settings of a journal."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import time
+from datetime import date, datetime, timedelta, timezone
+from datetime import time as time_of_day
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from writing.test_behind import Recorder
+
+from fastcache.writing import WriteBehind
+from fastcache.writing.codec import Exact, Json
+from fastcache.writing.ops import Clock, Op, seconds_of, version_at
+from fastcache.writing.progress import Progress
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+PLAIN = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8
+)
+KEYS = SCALARS | st.tuples(st.integers(), st.text())
+RICH = st.recursive(
+    SCALARS
+    | st.binary()
+    | st.decimals(allow_nan=False)
+    | st.uuids()
+    | st.datetimes()
+    | st.datetimes(timezones=st.just(timezone(timedelta(hours=5, minutes=30))))
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.sampled_from([math.inf, -math.inf]),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(KEYS, inner)
+        | st.sets(KEYS)
+        | st.frozensets(KEYS)
+    ),
+    max_leaves=8,
+)
+
+
+def same(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return list(map(repr, one)) == list(map(repr, other)) and all(
+            same(a, b) for a, b in zip(one.values(), other.values(), strict=True)
+        )
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(same(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+@given(PLAIN)
+def test_json_gives_back_what_is_plain(value: Any) -> None:
+    text = Json().encode(value)
+    assert text.isascii() and same(Json().decode(text), value)
+    assert same(json.loads(text), value)
+
+
+@given(RICH)
+def test_exact_gives_back_everything_with_its_type(value: Any) -> None:
+    text = Exact().encode(value)
+    assert text.isascii() and same(Exact().decode(text), value)
+
+
+def test_exact_by_example() -> None:
+    exact = Exact()
+    for value in (
+        {"!": ["t", 1]}, {"!": 1, "a": 2}, (), set(), [()], {(): 1}, Decimal("1.50"), b"\0\xff", UUID(int=1),
+        datetime(2026, 1, 2, 3, fold=1), date(2026, 1, 2), time_of_day(1, 2, fold=1), timedelta(-1, 2, 3), 2**200,
+    ):  # fmt: skip
+        assert same(exact.decode(exact.encode(value)), value), value
+    assert math.isnan(exact.decode(exact.encode(math.nan)))
+    assert exact.encode({"a": [1, None]}) == Json().encode({"a": [1, None]}), "plain is plain"
+
+
+@pytest.mark.parametrize("codec", [Json(), Exact()])
+def test_what_has_no_text(codec: Any) -> None:
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    for value in (object(), [object()], {"a": print}, 1j, range(3)):
+        with pytest.raises(TypeError):
+            codec.encode(value)
+    with pytest.raises(ValueError, match="nested"):
+        codec.encode(deep)
+
+
+def test_a_clock_never_goes_back_and_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    now = time.time_ns()
+    first = clock.tick()
+    assert abs(seconds_of(first) - now / 1e9) < 60
+    assert version_at(seconds_of(first)) <= first < 2**63
+    monkeypatch.setattr(time, "time_ns", lambda: now - 3600 * 10**9)
+    versions = [clock.tick() for _ in range(1000)]
+    assert [first, *versions] == sorted({first, *versions})
+    ahead = version_at(now / 1e9 + 7200)
+    clock.seen(ahead)
+    assert clock.tick() > ahead
+    clock.seen(2**63 - 1)
+    with pytest.raises(OverflowError):
+        clock.tick()
+
+
+def test_operations_are_frozen() -> None:
+    op = Op.put("a", 1)
+    with pytest.raises(AttributeError):
+        op.value = 2  # type: ignore[misc]
+    assert not hasattr(op, "__dict__")
+    assert op.at(5) == Op("put", "a", 1, 0, 5)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_of_a_long_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for stream, shown in ((Terminal(), True), (io.StringIO(), False)):
+        progress = Progress(5000, "writing", stream)
+        progress.show(10)
+        assert stream.getvalue() == "", "a short one shows nothing"
+        now[0] += 2
+        progress.show(2500)
+        assert ("[############............] 2,500/5,000" in stream.getvalue()) is shown
+        progress.close()
+        assert stream.getvalue().endswith("\r\x1b[2K") is shown
+
+
+@pytest.mark.parametrize(("durability", "synchronous"), [("process", 1), ("power", 2)])
+def test_what_a_commit_waits_for(tmp_path: Path, durability: str, synchronous: int) -> None:
+    """1: the operating system has it; 2: the disk."""
+    w = WriteBehind(Recorder(), tmp_path / "j", durability, delay=3600)
+    w.put("a", 1)
+    journal = w._queue.own.journal
+    assert journal is not None
+    for pragma, expected in (
+        ("synchronous", synchronous),
+        ("journal_mode", "wal"),
+        ("wal_autocheckpoint", 0),
+        ("fullfsync", int(durability == "power")),
+    ):
+        assert journal.connection.execute(f"PRAGMA {pragma}").fetchone() == (expected,)
+    assert w.close(30)
+
+
+def test_the_log_is_copied_back_by_the_thread_that_drains(tmp_path: Path) -> None:
+    """However much is written, it stays within what waits and what may be written meanwhile."""
+    w = WriteBehind(Recorder(), tmp_path / "j", delay=3600, max_pending=10**6, batch=10**6)
+    biggest = 0
+    for _ in range(12):  # 100 MB of values, and as much again for forgetting them
+        for i in range(1000):
+            w.put(i, "x" * 8000)
+        assert w.flush(60)
+        journal = w._queue.own.journal
+        assert journal is not None
+        biggest = max(biggest, journal.log_size())
+    assert biggest < 80 << 20
+    assert w.close(30)
