@@ -336,8 +336,11 @@ class Drainer:
         journal = stream.journal
         if journal is None or journal.log_size() < CHECKPOINT_AT:
             return
-        if not journal.checkpoint() and journal.log_size() > WAIT_AT:
-            with self.queue.lock:  # writers left it no moment
+        journal.checkpoint()
+        if journal.log_size() > WAIT_AT:
+            # Writers leave it no moment in which all is copied, without which it never begins anew. There is
+            # little left to copy now, so let them wait for that.
+            with self.queue.lock:
                 journal.checkpoint()
 
     def _leave(self, stream: Stream) -> None:
