@@ -199,7 +199,7 @@ class TieredCache(_Face[K, V]):
       ttl: how long values live. l1_ttl: at most in L1. missing_ttl (5): of what does not exist. jitter: a part by which
       ttls are shortened at random.
       stale, grace, refresh, early, soft_timeout, hard_timeout, wait_timeout: as in `cached`.
-      lease (5): for which one process has the right to load a key; the others wait, once.
+      lease (5): for which one process has the right to load a key, so more than a load takes; the others wait, once.
       max_staleness (60): how long L1 serves what it holds after invalidations were last heard. degraded_ttl (2): how
       long it keeps what is loaded then. max_loads (64): loads at a time while L2 is out.
     level: "bounded" (default): the others' invalidations take effect at once, after lost messages within some 3

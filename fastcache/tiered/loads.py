@@ -409,7 +409,9 @@ class TierLoads(Loader):
                 if data is not None:
                     total = None if ttl is None else ttl + extra
                     outcome = yield from self._fill(Fill(before.name, lease.token, data, total))
-                    keep, deaf = outcome != "refused", deaf or outcome == "unknown"
+                    # L1 keeps it for a moment also if it came too late for L2: an invalidation that
+                    # ended the lease is heard, and fences it; and a load may outlast its lease
+                    deaf = deaf or outcome in ("refused", "unknown")
                 else:
                     yield from self._give_up(lease, before.name)
             else:
