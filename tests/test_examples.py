@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,73 @@ def test_write_counters() -> None:
     assert "kill -9" in out and "updates in the journal of a process that is gone" in out
     assert "1,600 visits acknowledged, 1,600 in the database; sessions as they were left" in out
     assert out.splitlines()[-1] == "nothing is missing, and nothing was counted twice"
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def l2(request: pytest.FixtureRequest) -> list[str]:
+    """The option that says which L2."""
+    pytest.importorskip("msgspec", reason="the extra `tiered`")
+    if request.param == "sqlite":
+        return []
+    return ["--redis", request.getfixturevalue("redis_server").url]
+
+
+def rows(out: str) -> list[dict[str, float]]:
+    """The figures of a table: those of its lines that have as many as the head has columns."""
+    head, *lines = out.splitlines()
+    columns = head.replace("from L", "from_L").split()
+    parts = [line.replace(",", "").replace("%", "").split() for line in lines]
+    return [
+        dict(zip(columns, map(float, part), strict=True))
+        for part in parts
+        if len(part) == len(columns)
+    ]
+
+
+def test_tiers_cache_aside(l2: list[str]) -> None:
+    table = rows(run("tiers_cache_aside.py", "--requests", "3000", *l2))
+    assert len(table) == 2
+    for worker in table:
+        assert worker["from_L1"] > 40
+        assert worker["from_L2"] > 5
+        if not l2:  # over Redis the other worker's message may take longer than it takes to ask
+            assert worker["outdated"] == 0
+
+
+def test_tiers_read_through(l2: list[str]) -> None:
+    pages, tiers, change, new = run("tiers_read_through.py", "--pages", "300", *l2).splitlines()
+    assert pages.startswith("300 pages with ")
+    found = re.fullmatch(r"from L1 ([\d,]+), from L2 ([\d,]+), queries (\d+) \(.*\)", tiers)
+    assert found is not None
+    assert int(found[3]) < 600
+    assert change == "a price changes: 29 -> 1"
+    assert new == "a product comes: product 0"
+
+
+def test_tiers_write_through(l2: list[str]) -> None:
+    opened, transfers, *seen, _ = run(
+        "tiers_write_through.py", "--transfers", "100", *l2
+    ).splitlines()
+    assert opened == "50 accounts opened, 50 in the database with 50,000 together"
+    assert re.fullmatch(
+        r"\d+ transfers, \d+ refused; .* balances other than they should be", transfers
+    )
+    if not l2:  # as above: the other worker's last transfer may not have been heard of
+        assert "; 0 balances" in transfers
+    assert seen[0] == "together, as a worker sees it: 50,000" or l2
+
+
+def test_tiers_web(l2: list[str]) -> None:
+    out = run("tiers_web.py", "--seconds", "2", "--requests-per-second", "200", *l2)
+    table = rows(out)
+    assert len(table) == 3
+    for worker in table:
+        assert min(worker["requests"], worker["from_L1"], worker["loads"], worker["heard"]) > 0
+        assert worker["outdated"] == 0  # its own edits are seen at once
+    edits = int(sum(worker["edits"] for worker in table))
+    assert (
+        out.splitlines()[-1] == f"{edits:,} edits in the database; workers that differ from it: 0"
+    )
 
 
 def test_each_example_is_tested() -> None:
