@@ -39,6 +39,10 @@ class TagBook:
         #: The latest number known; 0: none yet, so nothing with tags may be stored in L2.
         self.sequence = 0
 
+    def forked(self) -> None:
+        """In a child: who held the lock is not here."""
+        self._lock = threading.Lock()
+
     def unknown(self, tags: Iterable[bytes]) -> list[bytes]:
         """Those of which the store has to be asked, the root among them."""
         last = self._last

@@ -387,9 +387,10 @@ class Coherence:
 def _run(reference: weakref.ref[Coherence]) -> None:
     """The thread. It holds the cache only while it has something to do, so that one that was forgotten ends it."""
     next_beat = 0.0
+    listener: Listener | None = None
     while True:
         link = reference()
-        if link is None or link._stopped:
+        if link is None or link._stopped or link._core() is None:
             break
         stop = link._stop
         wait = next_beat - time.monotonic()
@@ -402,11 +403,10 @@ def _run(reference: weakref.ref[Coherence]) -> None:
         except Exception:
             log.exception("the link to the other processes failed in an unexpected way")
             link.tried.set()
+        listener = link._listener  # the link may be gone when this thread ends
         del link
         if pause:
             stop.wait(pause)
             next_beat = 0.0
-    link = reference()
-    if link is not None and link._listener is not None:
-        link._listener.close()
-        link._listener = None
+    if listener is not None:
+        listener.close()

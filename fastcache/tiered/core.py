@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import _ABSENT, _KEYWORDS, Cache, fence_loads, forget_under
@@ -49,6 +50,18 @@ LONGEST = 512
 QUIET = 60.0
 
 
+_all: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_all):
+        each.forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Core:
     """One tiered cache, whichever face it has. Safe from any thread and event loop."""
 
@@ -89,7 +102,12 @@ class Core:
         self.send: Callable[[Any], Any] = _nothing
         if store is not None:
             self.send = store.asend if asynchronous else store.send
-        self.book = TagBook(self._is_heard, 0.0 if options.level == "strong" else UNHEARD)
+        # weakly: the thread holds the link, and the link the book, while it waits for messages
+        heard = weakref.WeakMethod(self._is_heard)
+        self.book = TagBook(
+            lambda: (method := heard()) is not None and method(),
+            0.0 if options.level == "strong" else UNHEARD,
+        )
         codec = None
         if store is not None:
             from fastcache._envelope import Codec
@@ -136,6 +154,16 @@ class Core:
         self.writes = Writes(self)
         self.watchers: list[Callable[[Any], object]] = []
         self.closed = False
+        _all.add(self)
+
+    def forked(self) -> None:
+        """In a child: whoever held a lock, or a place among the loads, in the parent is not here."""
+        self._lock = threading.Lock()
+        self.counts.forked()
+        self.book.forked()
+        self.gate.forked()
+        self.index.forked()
+        self.cap = Cap(self.options.max_loads)
 
     def renew_origin(self) -> None:
         """In a forked child: from now on it says of itself what only it says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._keys import decode, encode
@@ -33,7 +34,9 @@ class Events:
         self._core = core
         self._handlers: dict[str, list[Callable[..., Iterable[Any]]]] = {}
         if core.link is not None:
-            core.link.handler = self.received
+            received = weakref.WeakMethod(self.received)
+            # weakly, as the thread holds the link while it waits for messages
+            core.link.handler = lambda body, own: (m := received()) and m(body, own)
 
     def on(self, event: str, keys_of: Callable[..., Iterable[Any]]) -> None:
         if not isinstance(event, str):

@@ -35,6 +35,10 @@ class Gate:
         self.open = False
         self.opened_at = 0.0
 
+    def forked(self) -> None:
+        """In a child: who held the lock is not here."""
+        self._lock = threading.Lock()
+
     def asks(self) -> bool:
         """Whether the caller may ask L2; it must tell `succeeded` or `failed`."""
         return not self.open

@@ -33,6 +33,10 @@ class Index:
         self._landings: dict[int, Sequence[Any]] = {}
         self._noted = 0
 
+    def forked(self) -> None:
+        """In a child: who held the lock is not here."""
+        self._lock = threading.Lock()
+
     def note(self, bucket: int, key: Any) -> None:
         """It is about to be stored; `noted` must follow."""
         self._landing.append(key)

@@ -12,11 +12,10 @@ import time
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastcache._core import board, kept, postpone
+from fastcache._core import board, kept
 from fastcache._keys import encode
 from fastcache._types import MISSING
 from fastcache.loading.loader import Call, Loader, Old
-from fastcache.loading.rules import RETRY
 from fastcache.loading.tasks import TaskLoader
 from fastcache.loading.threads import ThreadLoader
 from fastcache.stores.protocol import Fill, StoreError
@@ -115,7 +114,8 @@ class TierLoads(Loader):
                 flight.fail(failure)
             if before is None:
                 return
-            function, args, old = call.function, call.args, before.old
+            given, old = old, before.old
+            function, args = call.function, call.args
             if old is not None and self.reload is not None:
                 function, args = self.reload, (self._copy(old.value), *args)
             token = flight.enter()
@@ -130,9 +130,7 @@ class TierLoads(Loader):
                         own.append(error)
                     return
                 yield from self._give_up(before.lease, before.name)
-                if old is not None:
-                    postpone(call.cache, call.key, RETRY)
-                self.rules.fail(flight, error, call.cache)
+                core.values.failed(self.rules, flight, call, error, given, old)
                 return
             try:
                 yield from self._store(flight, call, value, before)

@@ -72,6 +72,10 @@ class Counts:
         self._lock = threading.Lock()
         self._numbers: Counter[str] = Counter()
 
+    def forked(self) -> None:
+        """In a child: who held the lock is not here."""
+        self._lock = threading.Lock()
+
     def add(self, name: str, n: int = 1) -> None:
         with self._lock:
             self._numbers[name] += n

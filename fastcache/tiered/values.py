@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastcache._core import land_many
+from fastcache._core import land_many, postpone
 from fastcache._envelope import Codec, Undecodable, is_counter
 from fastcache._keys import decode, encode
 from fastcache._types import MISSING
+from fastcache.loading.rules import RETRY
 from fastcache.serializers import Unserializable
 from fastcache.stores.protocol import bucket_of
 from fastcache.tiered.book import FUNCTION
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastcache._core import Flight
-    from fastcache.loading.loader import Call
+    from fastcache.loading.loader import Call, Old
     from fastcache.loading.rules import Rules
     from fastcache.stores.protocol import Found
     from fastcache.tiered.core import Core
 
+
+log = logging.getLogger("fastcache")
 
 #: What L1 answers where it has nothing.
 ABSENT = object()
@@ -248,6 +252,27 @@ class Values:
             index.noted(key)
         if tags and self._core.book.since([encode(tag) for tag in tags], sequence):
             self._core.l1.delete(key)
+
+    def failed(
+        self,
+        rules: Rules,
+        flight: Flight,
+        call: Call,
+        error: BaseException,
+        known: Old | None,
+        past: Old | None,
+    ) -> None:
+        """End a flight whose load failed. known: the older value that its callers have; past: it, or the one that
+        L2 has, for `grace`."""
+        if known is not None:
+            postpone(call.cache, call.key, RETRY)
+        elif past is not None and not flight.fenced:
+            log.warning("%s: the load failed, an older value is served: %r", rules.name, error)
+            self._core.counts.add("stale")
+            value = past.value
+            flight.land(value if rules.copier is None else rules.copier(value), ttl=0)
+            return
+        rules.fail(flight, error, call.cache)
 
     def land_many(self, watched: tuple[int, int], landing: Sequence[Landing]) -> int:
         """Store what a load of many has brought, but for what was invalidated meanwhile; how many were stored."""
