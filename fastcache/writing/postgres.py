@@ -15,6 +15,7 @@ of the table, which deletes take alone, since a put and a delete of an absent ro
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from psycopg import Connection, Pipeline
 
     from fastcache.writing.codec import Codec
+
+log = logging.getLogger("fastcache")
 
 _PURGE_EVERY = 3600.0
 _KEY_TYPES: dict[str, type] = {
@@ -325,7 +328,8 @@ class PostgresLoader:
     """Reads what `PostgresWriter` wrote: the same arguments. Safe from all threads, and after a fork.
 
     Call it with a key, or use `load` and `load_many`. A key without a row is fastcache.MISSING (and left
-    out of what load_many returns). psycopg.Error.
+    out of what load_many returns); so is every key while there is no such table, which the first write makes:
+    that is logged once. psycopg.Error.
     """
 
     def __init__(
@@ -346,6 +350,7 @@ class PostgresLoader:
         )
         self._pool = Pool(conninfo, connect_timeout, statement_timeout)
         self._select = Statements(table, self._layout).select
+        self._warned = False
 
     def __call__(self, key: Hashable) -> Any:
         return self.load(key)
@@ -359,7 +364,16 @@ class PostgresLoader:
         found: dict[Any, Any] = {}
         with self._pool.connection() as connection:
             for some in groups(keys, 1000):
-                for row in connection.execute(self._select, (some,)):
+                try:
+                    rows = connection.execute(self._select, (some,)).fetchall()
+                except psycopg.errors.UndefinedTable as error:
+                    # the first write makes it; the statement is over, and the transaction with it
+                    connection.rollback()
+                    if not self._warned:
+                        self._warned = True
+                        log.warning("nothing is found yet: %s", str(error).splitlines()[0])
+                    return {}
+                for row in rows:
                     found[row[0]] = self._layout.value(row[1:])
         return found
 

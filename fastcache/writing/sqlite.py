@@ -9,6 +9,7 @@ so that 1 and "1" are two keys; keys are str, int and bytes.
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from fastcache.writing.codec import Codec
+
+log = logging.getLogger("fastcache")
 
 _PURGE_EVERY = 3600.0
 _GRAVES = "(key NOT NULL PRIMARY KEY, version INTEGER NOT NULL, at REAL NOT NULL)"
@@ -383,7 +386,8 @@ class SQLiteLoader:
     """Reads what `SQLiteWriter` wrote: the same arguments. Safe from all threads, and after a fork.
 
     Call it with a key, or use `load` and `load_many`. A key without a row is fastcache.MISSING (and left
-    out of what load_many returns). sqlite3.Error.
+    out of what load_many returns); so is every key while there is no such file or table, which the first write
+    makes: that is logged once. sqlite3.Error.
     """
 
     def __init__(
@@ -403,6 +407,8 @@ class SQLiteLoader:
         )
         self._select = _Statements(table, self._layout).select
         self._db = _Connection(path, timeout, readonly=True)
+        self._table = table
+        self._warned = False
 
     def __call__(self, key: Hashable) -> Any:
         return self.load(key)
@@ -419,10 +425,26 @@ class SQLiteLoader:
                 _check_key(key)
             query = f"{self._select} ({', '.join('?' * len(some))})"
             with self._db.lock:
-                rows = self._db.get()[0].execute(query, some).fetchall()
+                try:
+                    rows = self._db.get()[0].execute(query, some).fetchall()
+                except sqlite3.OperationalError:
+                    if self._is_there():
+                        raise
+                    return {}
             for row in rows:
                 found[row[0]] = self._layout.value(row[1:])
         return found
+
+    def _is_there(self) -> bool:
+        """Whether there is a file with this table. Called under the lock."""
+        there = os.path.exists(self._db.path)
+        if there:
+            query = "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) = lower(?)"
+            there = self._db.get()[0].execute(query, (self._table,)).fetchone() is not None
+        if not there and not self._warned:
+            self._warned = True
+            log.warning("%s has no table %r yet: nothing is found", self._db.path, self._table)
+        return there
 
     def close(self) -> None:
         self._db.close()
