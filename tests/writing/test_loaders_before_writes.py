@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 from pathlib import Path
@@ -19,7 +20,8 @@ def test_sqlite(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "fastcache"):
         assert loader.load("k") is MISSING
         assert loader.load_many(["k", "l"]) == {}
-        sqlite3.connect(path).execute("CREATE TABLE other (key)")
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE other (key)")
         assert loader.load("k") is MISSING
     assert [record.getMessage() for record in caplog.records] == [
         f"{path} has no table 'Rows' yet: nothing is found"
@@ -29,6 +31,7 @@ def test_sqlite(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with WriteBehind(writer) as behind:
         behind.put("k", 7)
     assert loader.load("k") == 7
+    loader.close()
 
 
 def test_another_error_is_not_taken_for_that(tmp_path: Path) -> None:
