@@ -40,6 +40,8 @@ BEAT = 1.0
 #: More changed buckets than this, and all of L1 is dropped rather than searched.
 MANY_BUCKETS = 16
 
+#: A name that no key has, to see whether L2 answers.
+NOBODYS = "probe:" + 32 * "0"
 _BOOT = getattr(time, "CLOCK_BOOTTIME", None)
 _all: weakref.WeakSet[Coherence] = weakref.WeakSet()
 
@@ -130,6 +132,11 @@ class Coherence:
                 self._thread = None
                 self.tried.set()
 
+    @property
+    def probes(self) -> bool:
+        """Whether the thread runs, which sees when an L2 that was left out answers again."""
+        return self._thread is not None and not self._stopped
+
     def stop(self) -> None:
         """End the thread, and wait a moment for it."""
         with self._lock:
@@ -175,12 +182,14 @@ class Coherence:
         return 0.0
 
     def _probe(self) -> None:
-        """Nothing is heard; whether L2 answers all the same."""
+        """Whether L2 answers, whatever is heard."""
         core = self._core()
-        if core is None or core.space is None or core.store is None:
+        if core is None or core.space is None or core.store is None or core.teller is None:
             return
+        # its counters may be elsewhere
+        of_l2 = core.teller.is_l2
         try:
-            core.store.run(core.space.counters())
+            core.store.run(core.space.counters() if of_l2 else core.space.read(NOBODYS))
         except StoreError as error:
             core.gate.failed(error)
         else:
@@ -225,6 +234,8 @@ class Coherence:
                 self._deliver(self._listener.ping(core.trip * 2))
             if counters is not None:
                 self._compare(counters, before)
+            if core.teller is not None and not core.teller.is_l2 and core.gate.open:
+                self._probe()
             self.arrears.settle()
             if core.level == "bounded":
                 was_lost = not self._trust

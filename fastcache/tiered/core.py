@@ -283,10 +283,15 @@ class Core:
         """Whether L2 is to be asked for a name now."""
         if self.space is None:
             return False
-        if self.bypasses(name) or not (self.gate.asks() or self.gate.may_probe()):
+        if self.bypasses(name) or not (self.gate.asks() or self._may_probe()):
             self.counts.add("skipped")
             return False
         return True
+
+    def _may_probe(self) -> bool:
+        """Whether the caller has to find out if L2 answers again, since no thread does."""
+        link = self.link
+        return (link is None or not link.probes) and self.gate.may_probe()
 
     def failed(self, error: StoreError) -> None:
         """L2 could not do what it was asked."""
