@@ -38,6 +38,17 @@ def shared(request: pytest.FixtureRequest) -> Own:
     return request.getfixturevalue("redis_server" if request.param == "redis" else request.param)
 
 
+@pytest.fixture(params=["redis", "memcached", "memcached-redis"])
+def hanging(request: pytest.FixtureRequest) -> tuple[Own, str]:
+    """A server of this test alone, and the L2 in it; what tells of invalidations may go on elsewhere."""
+    kind, _, elsewhere = request.param.partition("-")
+    server = request.getfixturevalue(f"own_{kind}")
+    spec = spec_of(server)
+    if elsewhere:
+        spec += f"|{request.getfixturevalue('redis_server').url}"
+    return server, spec
+
+
 def spec_of(server: Own, port: int | None = None) -> str:
     kind = "redis://" if isinstance(server, RedisServer) else "memcached:"
     return f"{kind}127.0.0.1:{port or server.port}"
@@ -46,7 +57,23 @@ def spec_of(server: Own, port: int | None = None) -> str:
 # ---- 25: L2 hangs ----------------------------------------------------------------------------------
 
 
-def test_a_server_that_hangs_under_load(own: Own, capsys: pytest.CaptureFixture[str]) -> None:
+def asked(cache: Any) -> list[float]:
+    """When callers (not the thread that listens) begin to ask L2, from now on."""
+    times: list[float] = []
+    send = cache._core.loads.send
+
+    def noted(request: Any) -> Any:
+        times.append(time.monotonic())
+        return send(request)
+
+    cache._core.loads.send = noted
+    return times
+
+
+def test_a_server_that_hangs_under_load(
+    hanging: tuple[Own, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own, spec = hanging
     seconds = 30 if SOAK else 5
     costs: list[tuple[float, float]] = []
     hits: list[float] = []
@@ -70,10 +97,11 @@ def test_a_server_that_hangs_under_load(own: Own, capsys: pytest.CaptureFixture[
         return "value" if key == "hot" else -key
 
     with tier(
-        spec_of(own), a_namespace(), loader=load, ttl=3600, max_staleness=600, l2_timeout=TRIP
+        spec, a_namespace(), loader=load, ttl=3600, max_staleness=600, l2_timeout=TRIP
     ) as cache:
         assert cache.get("hot") == "value"
         until(lambda: cache.stats().state == "healthy", "it hears")
+        asks = asked(cache)
         with Threads(miss, hit):
             until(lambda: len(costs) > 50 and len(hits) > 50, "load")
             usual = [cost for _, cost in costs]
@@ -82,16 +110,17 @@ def test_a_server_that_hangs_under_load(own: Own, capsys: pytest.CaptureFixture[
             try:
                 until(lambda: time.monotonic() > hung + seconds, "it hangs", seconds + 1)
                 after = [cost for began, cost in [*costs] if began > hung]
-                slow_hits = [cost for cost in hits[hits_before:] if cost > TRIP / 2]
+                slow_hits = [cost for cost in hits[hits_before:] if cost > TRIP * 0.9]
+                waited = [cost for cost in after if cost > TRIP * 0.9]
                 left_out = cache.stats()
+                late = len([at for at in asks if at > hung])
             finally:
                 own.resume()
             until(lambda: cache.stats().state == "healthy", "it is back")
             filled = cache.stats().l2.fills
             until(lambda: cache.stats().l2.fills > filled, "L2 is asked again")
-    waited = [cost for cost in after if cost > TRIP / 2]
-    assert 1 <= len(waited) <= FAILURES
-    assert max(waited) < 4 * TRIP
+    assert 1 <= late <= FAILURES, "calls waited for L2 though it was known to hang"
+    assert max(after) < 4 * TRIP
     assert len(after) > 100
     assert len(hits) > hits_before + 100
     assert not slow_hits, "hits in L1 waited for L2"
@@ -99,42 +128,36 @@ def test_a_server_that_hangs_under_load(own: Own, capsys: pytest.CaptureFixture[
     assert left_out.l2.skipped > 50
     assert left_out.l2.errors["timeout"] >= FAILURES
     with capsys.disabled():
-        brief = [cost for cost in after if cost <= TRIP / 2]
+        brief = [cost for cost in after if cost <= TRIP * 0.9]
         print(
-            f"\nmisses while {spec_of(own).split(':')[0]} hangs: {len(waited)} calls waited "
+            f"\nmisses while {spec.split(':')[0]} hangs: {len(waited)} calls waited "
             f"({sum(waited):.1f} s in all); the rest {percentiles(brief)}; before {percentiles(usual)}"
         )
 
 
 def test_many_callers_of_a_server_that_hangs(own: Own) -> None:
-    """Those who were under way wait with the rest; nobody waits twice."""
-    waits: dict[int, int] = {}
-    over = threading.Event()
+    """Those who were under way wait with the rest; then nobody asks."""
     keys = iter(range(10**9))
+    done: list[float] = []
 
     def miss() -> None:
         key = next(keys)
-        began = time.monotonic()
         assert cache.get(key) == -key
-        if hung and time.monotonic() - began > TRIP / 2:
-            me = threading.get_ident()
-            waits[me] = waits.get(me, 0) + 1
-        if hung and time.monotonic() > hung[0] + 3:
-            over.set()
+        done.append(time.monotonic())
 
-    hung: list[float] = []
     with tier(
         spec_of(own), a_namespace(), loader=lambda key: -key, ttl=3600, l2_timeout=TRIP
     ) as cache:
         assert cache.get(10**10) == -(10**10)
+        asks = asked(cache)
         with Threads(*[miss] * 12):
-            until(lambda: next(keys) > 100, "load")
+            until(lambda: len(done) > 100, "load")
             own.pause()
-            hung.append(time.monotonic())
-            assert over.wait(30)
+            hung = time.monotonic()
+            until(lambda: done[-1] > hung + 2.5, "it hangs")
+            late = len([at for at in [*asks] if at > hung])
             own.resume()
-        assert sum(waits.values()) <= 12 + FAILURES, waits
-        assert max(waits.values(), default=0) <= 2
+        assert late <= 12 + FAILURES
 
 
 def test_nobody_gets_an_exception_with_grace(own: Own) -> None:
