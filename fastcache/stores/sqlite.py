@@ -78,7 +78,8 @@ class SQLiteStore(Store):
         self._executor: ThreadPoolExecutor | None = None
         _STORES.add(self)
         # a store that is dropped, or never closed, leaves no connection to the collector
-        weakref.finalize(self, self._file.disconnect)
+        # not at exit: daemon threads may be at it, and what SQLite has is the kernel's already
+        weakref.finalize(self, self._file.disconnect).atexit = False
 
     def __repr__(self) -> str:
         return f"SQLiteStore({self.path!r})"

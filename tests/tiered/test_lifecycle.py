@@ -252,7 +252,6 @@ def quiet(code: str) -> str:
 
 
 FORK = """
-import encodings.idna  # which a first connection imports, and whose lock a child would inherit
 import os, signal
 from fastcache import Cache, TieredCache
 from fastcache.stores import RedisStore, SQLiteStore

@@ -11,6 +11,7 @@ redis-py's connections are not used: theirs is a time-out for each piece of an a
 from __future__ import annotations
 
 import contextlib
+import encodings.idna  # noqa: F401 - else the first look-up of a name imports it, and a fork meanwhile inherits the lock
 import socket
 from time import monotonic
 from typing import TYPE_CHECKING, Any
