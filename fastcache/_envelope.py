@@ -255,7 +255,12 @@ class Codec:
             raise Undecodable("value", f"the ttl is {ttl}, with {extra} more, and the cost {cost}")
         tags = _split(data[_HEADER.size : key_at]) if tail_size else ()
         lasts = None if ttl == inf else ttl
-        if flags & _MISSING:
+        if not flags and self._tag:
+            try:
+                value = self._serializer.loads(view[payload_at:end])
+            except Exception:  # noqa: BLE001 - said below what it means
+                value = self._loads(view[payload_at:end], None)
+        elif flags & _MISSING:
             value = None
         else:
             value = self._loads(view[payload_at:end], size if flags & _COMPRESSED else None)

@@ -53,6 +53,8 @@ class Call(NamedTuple):
     ttl: Any = ...
     """instead of that of the rules; with the tags, of a tiered cache's get_or_set"""
     tags: Any = None
+    seen: list[Any] | None = None
+    """of a tiered cache: what L2 has answered to whoever leads the load, until that takes it"""
 
 
 class Old(NamedTuple):
@@ -153,18 +155,21 @@ class Loader:
 
     # ---- the steps -----------------------------------------------------------------------------
 
-    def obtain(self, call: Call, *, again: bool = False) -> Generator[Step, Any, Any]:
-        """What a miss does; the generator returns the value, or raises."""
+    def obtain(
+        self, call: Call, *, again: bool = False, led: list[Flight] | None = None
+    ) -> Generator[Step, Any, Any]:
+        """What a miss does; the generator returns the value, or raises. led: has the flight if the caller leads one
+        already."""
         old = None if again or not self.rules.keeps else self._kept(call)
         if old is not None and old.serve:
             return old.value
         began = time.monotonic()
         first = True
-        led: list[Flight] = []
+        led = [] if led is None else led
         own: list[BaseException] = []
         while True:
             try:
-                flight, leads = self._board(call, again, led)
+                flight, leads = (led[0], True) if led else self._board(call, again, led)
                 earlier = first and again and not leads
                 first = False
                 if leads and flight.running:

@@ -84,6 +84,10 @@ class TagBook:
             return last.get(ROOT, sequence + 1) > sequence
         return any(last.get(tag, sequence + 1) > sequence for tag in (ROOT, *tags))
 
+    def lives(self, sequence: int) -> bool:
+        """Whether a value that has no tags is known not to be dead; without asking the store."""
+        return self._last.get(ROOT, 2**64) <= sequence and self._heard()
+
     def latest(self) -> int:
         """The number above which no value may be that has no tags; all later ones are alive. Large: it is not known."""
         return self._last.get(ROOT, 2**64)

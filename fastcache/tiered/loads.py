@@ -21,6 +21,7 @@ from fastcache.loading.threads import ThreadLoader
 from fastcache.stores.protocol import Fill, StoreError
 from fastcache.tiered.book import FUNCTION
 from fastcache.tiered.drivers import acarry, carry
+from fastcache.tiered.quick import UNASKED, QuickLoader
 from fastcache.tiered.values import ABSENT
 
 if TYPE_CHECKING:
@@ -154,11 +155,15 @@ class TierLoads(Loader):
             return None
         lease: Lease | None = None
         healthy = core.space is None
-        if core.may_ask(name):
+        raw: Any = call.seen.pop() if call.seen else ...
+        if core.may_ask(name) if raw is ... else raw is not UNASKED:
             try:
-                raw: Found | None = None
-                if not call.anew:
-                    raw = yield from self._ask_for(name)
+                if isinstance(raw, StoreError):
+                    raise raw
+                if call.anew:
+                    raw = None
+                else:
+                    raw = (yield from self._ask_for(name)) if raw is ... else raw
                     found = yield from self._counted(raw, encoded)
                     if found is not None:
                         if self._lands(found, flight, call, name, old):
@@ -180,7 +185,7 @@ class TierLoads(Loader):
 
     def _copy(self, value: Any) -> Any:
         copier = self.rules.copier
-        return value if copier is None else copier(value)
+        return value if copier is None or value is MISSING else copier(value)
 
     def _waits(self, flight: Flight, call: Call) -> Calls:
         """Whether the source has yet to be written, so that what was acknowledged is returned instead."""
@@ -458,7 +463,7 @@ def no_loader() -> Any:
     return MISSING
 
 
-class ThreadTierLoads(TierLoads, ThreadLoader):
+class ThreadTierLoads(QuickLoader, TierLoads, ThreadLoader):
     """For threads. Safe from any thread."""
 
     sleep = staticmethod(time.sleep)

@@ -143,6 +143,19 @@ class Values:
             left = None if ttl is None else left - extra
         return _new(Opened, (value, missing, left, ttl, tags, sequence, cost, False, stamp))
 
+    def usual(self, found: Found, encoded: bytes) -> tuple[Any, float | None, int] | None:
+        """(value, seconds that it is fresh, sequence) of a value without tags; None, not counted: it is none."""
+        data, left = found
+        if len(data) <= _COUNTER or self._codec is None:
+            return None
+        try:
+            value, missing, ttl, extra, tags, sequence, _, _ = self._codec.unpack(data, encoded)
+        except Undecodable:
+            return None
+        if missing or tags:
+            return None
+        return value, None if left is None or ttl is None else left - extra, sequence
+
     def open_all(
         self, found: Sequence[Found | None], encodings: Sequence[bytes]
     ) -> list[Opened | None]:

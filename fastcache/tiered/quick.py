@@ -1,0 +1,85 @@
+"""The usual miss of L1, for threads: L2 has a value that may be returned as it is.
+
+The rules are those of loads.py, which takes over whenever anything is unusual, and is told what L2 has answered, so
+that it does not ask again. What is saved are the generators in between, which take longer than all else that is
+ours: a load may have to wait and to call, this only reads. There is nothing like it for tasks, where reading is
+waiting.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastcache._core import kept
+from fastcache.loading.threads import ThreadLoader
+from fastcache.stores.protocol import StoreError
+
+if TYPE_CHECKING:
+    from fastcache._core import Flight
+    from fastcache.loading.loader import Call
+    from fastcache.tiered.core import Core
+
+#: Instead of what L2 answered: it was not to be asked.
+UNASKED = object()
+
+
+class QuickLoader(ThreadLoader):
+    """What comes before ThreadTierLoads. Safe from any thread."""
+
+    core: Core
+
+    def fetch(self, call: Call, again: bool = False) -> Any:
+        """The value of a call that L1 does not have, or may not serve."""
+        led: list[Flight] = []
+        try:
+            if not again and self._is_usual(call):
+                flight, leads = self._board(call, False, led)
+                if leads and flight.running:
+                    landed, found = self._look(flight, call)
+                    if landed:
+                        return found
+                    call = call._replace(seen=[found])
+                del flight
+            return self._run(self.obtain(call, again=again, led=led), call)
+        finally:
+            while led:
+                led.pop().abandon()
+
+    def _is_usual(self, call: Call) -> bool:
+        """Whether nothing but reading L2 comes before a load."""
+        core = self.core
+        link = core.link
+        return (
+            core.space is not None
+            and core.source is None
+            and not (core.tracks or core.shares_memory or call.anew)
+            and self.soft_timeout is None
+            and self.hard_timeout is None
+            and (link is None or link.tried.is_set())
+            and not (self.rules.keeps and kept(call.cache, call.key) is not None)
+        )
+
+    def _look(self, flight: Flight, call: Call) -> tuple[bool, Any]:
+        """Read L2, and end the flight with the value that it has: (True, the value). Else (False, what L2 has
+        answered), and the rest is for a load to do. TypeError, ValueError: the key can have no name."""
+        core, rules = self.core, self.rules
+        encoded, name = core.place(call.key)
+        if not core.may_ask(name):
+            return False, UNASKED
+        store, values = core.store, core.values
+        assert store is not None
+        try:
+            found = store.run(core.space.read(name, primary=core.level == "strong"))
+        except StoreError as error:
+            return False, error
+        core.gate.succeeded()
+        usual = None if found is None else values.usual(found, encoded)
+        if usual is not None and rules.copier is None:
+            value, fresh, sequence = usual
+            due = rules.early is not None or rules.refresh is not None
+            if core.book.lives(sequence) and (fresh is None or (fresh > 0 and not due)):
+                core.counts.add("l2_hits")
+                extra = rules.stale if rules.stale > rules.grace else rules.grace
+                values.land(flight, call.key, name, value, fresh, extra=extra)
+                return True, value
+        return False, found

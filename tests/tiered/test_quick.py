@@ -1,0 +1,220 @@
+"""The usual miss of L1, that L2 has: one round trip, fenced like a load; and whatever is unusual is a load's."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from servers import until
+from servers.redis import RedisServer
+
+from fastcache import MISSING, Cache, TieredCache
+from fastcache.stores import RedisStore
+from fastcache.stores.protocol import StoreError
+
+
+class Watched(RedisStore):
+    """Counts reads of single values; something may happen before, or after, their answers come."""
+
+    reads = 0
+    before: Callable[[], object] = staticmethod(lambda: None)
+    after: Callable[[], object] = staticmethod(lambda: None)
+
+    def send(self, request: Any) -> Any:
+        if type(request) is not tuple or b"\r\nGET\r\n" not in request[1]:
+            return super().send(request)
+        self.reads += 1
+        self.before()
+        answer = super().send(request)
+        self.after()
+        return answer
+
+
+class Pair:
+    """Two processes' worth of caches: `mine` is looked at, `other` does things."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self.source: dict[str, Any] = {"a": 1, "b": 2}
+        self.loads = 0
+        self.store = Watched(url)
+        self.name = name = f"quick.{uuid.uuid4().hex}"
+        self.other = TieredCache[str, Any](
+            Cache(10), RedisStore(url), namespace=name, ttl=60, loader=self._load
+        )
+        self.mine = TieredCache[str, Any](
+            Cache(10), self.store, namespace=name, ttl=60, loader=self._load, **options
+        )
+        self.mine.get("to hear", None)
+        until(lambda: bool(self.mine._trust), "it is trusted")
+        self.mine.invalidate("to hear")
+        self.mine.stats(reset=True)
+        self.store.reads = self.loads = 0
+
+    def _load(self, key: str) -> Any:
+        self.loads += 1
+        return self.source.get(key, MISSING)
+
+    def close(self) -> None:
+        for tiers in (self.mine, self.other):
+            tiers.close()
+            tiers.l2.close()  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def make(redis_server: RedisServer) -> Iterator[Callable[..., Pair]]:
+    made: list[Pair] = []
+
+    def one(**options: Any) -> Pair:
+        made.append(Pair(redis_server.url, **options))
+        return made[-1]
+
+    yield one
+    for pair in made:
+        pair.close()
+
+
+def test_a_hit_in_l2_is_one_request(make: Callable[..., Pair]) -> None:
+    pair = make()
+    pair.other.get("a")
+    pair.mine.get("b")  # the tags' numbers are known from here on
+    pair.store.reads, pair.loads = 0, 0
+    pair.mine.stats(reset=True)
+    assert pair.mine.get("a") == 1
+    assert (pair.store.reads, pair.loads) == (1, 0)
+    stats = pair.mine.stats()
+    assert (stats.l2.hits, stats.l2.misses, stats.l1.misses) == (1, 0, 1)
+    assert pair.mine.get("a") == 1
+    assert pair.store.reads == 1
+    left = pair.mine.l1.ttl("a")
+    assert left is not None
+    assert 50 < left <= 60
+
+
+@pytest.mark.parametrize("key", ["a", "nowhere"])
+def test_a_load_asks_l2_no_more_than_once(make: Callable[..., Pair], key: str) -> None:
+    pair = make()
+    assert pair.mine.get(key) == pair.source.get(key)
+    assert (pair.store.reads, pair.loads) == (1, 1)
+    stats = pair.mine.stats()
+    assert (stats.l2.hits, stats.l2.misses, stats.l2.fills) == (0, 1, 1)
+
+
+def test_what_does_not_exist_is_known_from_l2(make: Callable[..., Pair]) -> None:
+    pair = make()
+    assert pair.other.get("nowhere", 5) == 5
+    pair.loads = 0
+    assert pair.mine.get("nowhere", 6) == 6
+    assert (pair.store.reads, pair.loads, pair.mine.stats().l2.hits) == (1, 0, 1)
+
+
+def test_a_value_that_cannot_be_read_is_counted_once(
+    make: Callable[..., Pair], redis_server: RedisServer
+) -> None:
+    pair = make()
+    pair.other.get("a")
+    name = pair.mine._core.place("a")[1]
+    with redis_server.client() as client:
+        (key,) = client.keys(f"fc:{{{pair.name}:*:{name}")
+        data = bytearray(client.get(key))
+        data[60] ^= 1
+        client.set(key, bytes(data))
+    assert pair.mine.get("a") == 1
+    stats = pair.mine.stats()
+    assert (sum(stats.l2.undecodable.values()), stats.l2.misses, stats.loads) == (1, 1, 1)
+
+
+def test_tags_and_counters_are_heeded(make: Callable[..., Pair]) -> None:
+    pair = make()
+    pair.other.set("tagged", "old", tags=["x"])
+    assert pair.mine.get("tagged") == "old"
+    pair.other.set("tagged too", "old", tags=["x"])
+    pair.other.invalidate_tag("x")
+    assert pair.mine.get("tagged too") is None
+    pair.other.incr("n", 5)
+    assert (pair.mine.get("n"), "n" in pair.mine.l1) == (5, False)
+    pair.other.set("a", "old")
+    pair.other.bump_version()
+    assert pair.mine.get("a") == 1
+
+
+def test_what_is_invalidated_while_it_is_read_is_not_kept(make: Callable[..., Pair]) -> None:
+    pair = make()
+    pair.other.get("a")
+    pair.mine.get("b")
+    pair.store.after = lambda: pair.mine.invalidate("a")
+    assert pair.mine.get("a") == 1  # the reader had come before
+    assert "a" not in pair.mine.l1
+    pair.store.after = lambda: None
+    pair.source["a"] = 7
+    assert pair.mine.get("a") == 7
+
+
+def test_an_l2_that_fails_costs_one_request(make: Callable[..., Pair]) -> None:
+    pair = make()
+
+    def fail() -> None:
+        raise StoreError("somewhere", "timeout", "no answer")
+
+    pair.store.before = fail
+    assert pair.mine.get("a") == 1
+    assert (pair.store.reads, pair.loads) == (1, 1)
+    assert pair.mine.stats().l2.errors == {"timeout": 1}
+
+
+def test_who_tries_again_asks_again(make: Callable[..., Pair]) -> None:
+    pair = make()
+
+    def interrupt() -> None:
+        pair.store.before = lambda: None
+        raise KeyboardInterrupt
+
+    pair.store.before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        pair.mine.get("a")
+    pair.other.get("a")
+    pair.loads = 0
+    assert pair.mine.get("a") == 1
+    assert (pair.store.reads, pair.loads) == (2, 0)
+
+
+def test_a_load_that_ends_its_caller_leaves_no_answer_behind(make: Callable[..., Pair]) -> None:
+    pair = make()
+
+    class Once:
+        ended = False
+
+        def load(self) -> Any:
+            if not self.ended:
+                self.ended = True
+                raise SystemExit(3)
+            return "made"
+
+    once = Once()
+    with pytest.raises(SystemExit):
+        pair.mine.get_or_set("made here", once.load)
+    assert pair.mine.get_or_set("made here", once.load) == "made"
+
+
+@pytest.mark.parametrize(
+    "options", [{"copy": list}, {"early": 1.0}, {"stale": 5, "soft_timeout": 0.3}, {"grace": 5}]
+)
+def test_options_that_make_it_unusual(make: Callable[..., Pair], options: dict[str, Any]) -> None:
+    pair = make(**options)
+    pair.source["c"] = [1]
+    pair.other.get("c")
+    pair.loads = 0
+    first = pair.mine.get("c")
+    assert (first, pair.loads, pair.store.reads) == ([1], 0, 1)
+    assert pair.mine.get("c") == [1]
+    if "copy" in options:
+        first.append(2)
+        assert pair.mine.get("c") == [1]
+
+
+def test_a_key_without_a_name(make: Callable[..., Pair]) -> None:
+    pair = make()
+    with pytest.raises(TypeError, match="object"):
+        pair.mine.get(object())  # type: ignore[arg-type]
+    assert pair.mine.get("a") == 1
