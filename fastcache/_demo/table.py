@@ -122,6 +122,7 @@ def _fact(name: str, text: str) -> str:
 
 NOTES = """
 Times of reads include two looks at the clock. "Old value gone elsewhere": from the moment a worker begins to tell of
-its write to that at which another has dropped what it held. "Older than the database": reads that began after a
-newer version had been committed, and for how long it had been. Times depend on how busy the machine is.
+its write to that at which another has dropped what it held (over SQLite: when it next reads anything). "Older than
+the database": reads that began after a newer version had been committed, and for how long it had been. Times depend
+on how busy the machine is.
 """
