@@ -46,7 +46,7 @@ def test_a_value_that_somebody_deletes_leaves_l1(redis_server: Any) -> None:
         assert t.get("k") == "old"
         until(lambda: settled(t))
         name = t._core.place("k")[1].encode()
-        (place,) = {key for key in client.scan_iter("fc:*") if key.endswith(name)}
+        (place,) = {key for key in client.scan_iter("fc:{tracked:*") if key.endswith(name)}
         source["k"] = "new"
         client.delete(place)
         until(lambda: "k" not in t.l1)
