@@ -9,6 +9,8 @@
 cdef extern from "compat.h":
     int64_t clock_wall "fc_clock_wall"() noexcept
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
 
 @cython.final
 cdef class Trust:
@@ -18,11 +20,17 @@ cdef class Trust:
     cdef const uint64_t *generation     # shared memory, or NULL
     cdef const uint64_t *own            # what of it this process did
     cdef uint64_t known
-    cdef object views                   # memoryviews, which keep both where they are
+    cdef Py_buffer whole                # which keep both where they are
+    cdef Py_buffer part
 
     def __cinit__(self):
         self.until = self.until_wall = NEVER
         self.generation = self.own = NULL
+
+    def __dealloc__(self):
+        if self.generation != NULL:
+            PyBuffer_Release(&self.whole)
+            PyBuffer_Release(&self.part)
 
     @property
     def now(self):
@@ -46,17 +54,25 @@ cdef class Trust:
     def follow(self, shared, own, /):
         """Trust moreover only while the first unsigned 64-bit number of the one, less that of the other, is
         what `agree` was given. Both are memoryviews of such numbers. None: no more."""
-        cdef const uint64_t[::1] whole, part
+        cdef Py_buffer whole, part, old_whole = self.whole, old_part = self.part
+        cdef bint followed = self.generation != NULL
         if shared is None:
             self.generation = self.own = NULL
-            self.views = None
-            return
-        whole = shared
-        part = own
-        self.own = &part[0]
-        self.generation = &whole[0]
-        old, self.views = self.views, (shared, own)
-        self.until = self.until_wall = 0
+        else:
+            PyObject_GetBuffer(shared, &whole, PyBUF_SIMPLE)
+            try:
+                PyObject_GetBuffer(own, &part, PyBUF_SIMPLE)
+            except BaseException:
+                PyBuffer_Release(&whole)
+                raise
+            self.whole = whole
+            self.part = part
+            self.own = <const uint64_t*>self.part.buf
+            self.generation = <const uint64_t*>self.whole.buf
+            self.until = self.until_wall = 0
+        if followed:
+            PyBuffer_Release(&old_whole)
+            PyBuffer_Release(&old_part)
 
     def agree(self, uint64_t generation, /):
         """What the first number was when this process had heard of everything before it."""
