@@ -189,9 +189,9 @@ class Generations:
 
     def forked(self) -> None:
         """In a child: what is mapped stays, the lock is the parent's."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        number, self._fd = self._fd, -1
+        if number >= 0:
+            os.close(number)
 
     def close(self) -> None:
         """The mapping stays for those who look at it."""

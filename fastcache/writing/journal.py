@@ -193,6 +193,9 @@ class Journal:
         """Close the files, and unlock. A journal in which nothing is left is removed; with remove in any case."""
         if self.pid != os.getpid():
             return
+        lock, self._lock = self._lock, -1
+        if lock < 0:
+            return  # closed before: by now the number may be another file's
         try:
             empty = remove or not (self.count() or self._one("SELECT count(*) FROM dead"))
         except JournalError:
@@ -201,13 +204,15 @@ class Journal:
         self.connection.close()
         if empty:
             _remove(self.path)
-        os.close(self._lock)
+        os.close(lock)
 
     def abandon(self) -> None:
         """In a forked child: let go without touching anything that the parent still uses."""
         keep_for_ever(self._cursor)
         keep_for_ever(self.connection)
-        os.close(self._lock)  # the parent's descriptor holds the lock; unlocking would take it away
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)  # the parent's descriptor holds the lock; unlocking would take it away
 
     # ---- rows --------------------------------------------------------------------------------------
 

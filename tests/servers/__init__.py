@@ -137,7 +137,13 @@ class Server:
             self._end()
 
     def pause(self) -> None:
+        """Stop it; on return it answers nobody any more."""
         os.kill(self.pid, signal.SIGSTOP)
+        stat = Path(f"/proc/{self.pid}/task")
+        if stat.exists():
+            until(
+                lambda: all(_state(each / "stat") in "TtZX" for each in stat.iterdir()), "it stops"
+            )
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -168,3 +174,11 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _state(stat: Path) -> str:
+    """Of a thread, by its letter; X: it has gone."""
+    try:
+        return stat.read_text().rpartition(") ")[2][0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"

@@ -738,6 +738,7 @@ def test_write_through_is_the_later_write_whatever_the_clock_says(tmp_path: Path
 
 
 def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    gc.collect()
     before = set(os.listdir("/proc/self/fd"))
     for _ in range(3):
         w = WriteBehind(SQLiteWriter(tmp_path / "app.db", table="t"), tmp_path / "j")
@@ -746,7 +747,8 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
         w._writer.close()  # type: ignore[attr-defined]
     del w
     gc.collect()
-    assert set(os.listdir("/proc/self/fd")) == before
+    # what other tests have left may be closed meanwhile
+    assert set(os.listdir("/proc/self/fd")) <= before
     assert not [t for t in threading.enumerate() if t.name.startswith("fastcache-drain")]
 
 
