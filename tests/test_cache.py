@@ -768,7 +768,6 @@ def test_hash_is_called_once_and_never_at_eviction() -> None:
 
 
 def test_the_public_names() -> None:
-    assert fastcache.__all__ == sorted(fastcache.__all__)
     assert {
         "Cache",
         "CacheInfo",
