@@ -166,9 +166,9 @@ class Machine(RuleBasedStateMachine):
         )(load)  # fmt: skip
 
         def at_once(load: Any, flight: Any, call: Any) -> bool:
-            function, args = next(load)
+            function, args, kwargs = next(load)
             try:
-                value = function(*args, **call.kwargs)
+                value = function(*args, **kwargs)
             except Failure as error:
                 finish(load, None, error)
             else:
