@@ -9,13 +9,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from fastcache._keys import encode
+from fastcache.backplane._telling import TellingSpace
 from fastcache.stores.protocol import (
     COUNTERS,
     EVENTS,
     TAGS,
     Backplane,
     Counter,
-    Lease,
     Listener,
     Message,
     Space,
@@ -27,7 +27,7 @@ from fastcache.stores.protocol import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fastcache.stores.protocol import Fill, Found, Steps, Target
+    from fastcache.stores.protocol import Steps, Target
 
 _WHERE = "this process"
 #: Tags remembered at most. Beyond that all count as invalidated, and the memory begins anew.
@@ -169,49 +169,13 @@ class _InProcessStore(Store):
         """Nothing to close: it is as long there as its backplane."""
 
 
-class _InProcessSpace(Space):
+class _InProcessSpace(TellingSpace):
+    where = _WHERE
+
     def __init__(self, scope: _Scope, namespace: str, origin: bytes) -> None:
         self.namespace = namespace
         self.origin = origin
         self._scope = scope
-
-    # ---- values: there are none --------------------------------------------------------------------
-
-    def read(self, name: str, *, primary: bool = False) -> Steps[Found | None]:
-        yield from ()
-        return None
-
-    def read_many(
-        self, names: Sequence[str], *, primary: bool = False
-    ) -> Steps[list[Found | None]]:
-        yield from ()
-        return [None] * len(names)
-
-    def lease(self, names: Sequence[str], token: bytes, ttl: float) -> Steps[list[Lease]]:
-        yield from ()
-        return [Lease(token, True, False)] * len(names)
-
-    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool | None]]:
-        yield from ()
-        return [False] * len(fills)
-
-    def give_up(self, names: Sequence[str], token: bytes) -> Steps[None]:
-        yield from ()
-
-    def put(self, fills: Sequence[Fill], targets: Sequence[Target]) -> Steps[list[bool]]:
-        yield from self.invalidate(targets)
-        return [True] * len(targets)
-
-    def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:
-        yield from self.invalidate(targets)
-
-    def incr(self, target: Target, delta: int, initial: int, ttl: float | None) -> Steps[int]:
-        yield from ()
-        raise StoreError(_WHERE, "other", "no values are kept here, so nothing can be counted")
-
-    def touch(self, target: Target, stamp: bytes, ttl: float | None) -> Steps[bool]:
-        yield from ()
-        return False
 
     # ---- coherence ---------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from fastcache._keys import encode, name_of_encoded
 from fastcache.backplane._postgres_session import Address, Session
 from fastcache.backplane._postgres_words import Rules, change_of
+from fastcache.backplane._telling import TellingSpace
 from fastcache.stores.protocol import (
     BUCKETS,
     COUNTERS,
@@ -26,7 +27,6 @@ from fastcache.stores.protocol import (
     TAGS,
     Backplane,
     Counter,
-    Lease,
     Listener,
     Message,
     Space,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from fastcache.backplane._postgres_words import Rule
-    from fastcache.stores.protocol import Fill, Found, Steps, Target
+    from fastcache.stores.protocol import Steps, Target
 
 log = logging.getLogger("fastcache")
 
@@ -324,53 +324,15 @@ class _PostgresStore(Store):
                 session.close()
 
 
-class _PostgresSpace(Space):
+class _PostgresSpace(TellingSpace):
     """No values, and no counters: the numbers of a backplane stand still, and are another's after a restart."""
 
     def __init__(self, backplane: PostgresBackplane, namespace: str, origin: bytes) -> None:
         self.namespace = namespace
         self.origin = origin
         self._backplane = backplane
+        self.where = backplane.where
         self._head = {"ns": namespace, "by": origin.hex()}
-
-    # ---- values: there are none --------------------------------------------------------------------
-
-    def read(self, name: str, *, primary: bool = False) -> Steps[Found | None]:
-        yield from ()
-        return None
-
-    def read_many(
-        self, names: Sequence[str], *, primary: bool = False
-    ) -> Steps[list[Found | None]]:
-        yield from ()
-        return [None] * len(names)
-
-    def lease(self, names: Sequence[str], token: bytes, ttl: float) -> Steps[list[Lease]]:
-        yield from ()
-        return [Lease(token, True, False)] * len(names)
-
-    def fill(self, fills: Sequence[Fill]) -> Steps[list[bool | None]]:
-        yield from ()
-        return [False] * len(fills)
-
-    def give_up(self, names: Sequence[str], token: bytes) -> Steps[None]:
-        yield from ()
-
-    def put(self, fills: Sequence[Fill], targets: Sequence[Target]) -> Steps[list[bool]]:
-        yield from self.invalidate(targets)
-        return [True] * len(targets)
-
-    def hold(self, targets: Sequence[Target], token: bytes, ttl: float) -> Steps[None]:
-        yield from self.invalidate(targets)
-
-    def incr(self, target: Target, delta: int, initial: int, ttl: float | None) -> Steps[int]:
-        yield from ()
-        where = self._backplane.where
-        raise StoreError(where, "other", "no values are kept here, so nothing can be counted")
-
-    def touch(self, target: Target, stamp: bytes, ttl: float | None) -> Steps[bool]:
-        yield from ()
-        return False
 
     # ---- coherence ---------------------------------------------------------------------------------
 
