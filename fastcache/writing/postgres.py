@@ -15,18 +15,16 @@ of the table, which deletes take alone, since a put and a delete of an absent ro
 from __future__ import annotations
 
 import json
-import logging
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from fastcache._types import MISSING
 from fastcache.writing.errors import Refused
 from fastcache.writing.ops import INCR, Applied, Batch, Op
 from fastcache.writing.pgpool import Pool, psycopg
 from fastcache.writing.pgsql import Statements
-from fastcache.writing.sqlbase import KEEP, Layout, fresh, groups, marks, parse_marks
+from fastcache.writing.sqlbase import KEEP, Layout, TableLoader, fresh, groups, marks, parse_marks
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -34,8 +32,6 @@ if TYPE_CHECKING:
     from psycopg import Connection, Pipeline
 
     from fastcache.writing.codec import Codec
-
-log = logging.getLogger("fastcache")
 
 _PURGE_EVERY = 3600.0
 _KEY_TYPES: dict[str, type] = {
@@ -324,7 +320,7 @@ def _encodes(text: str) -> bool:
     return True
 
 
-class PostgresLoader:
+class PostgresLoader(TableLoader):
     """Reads what `PostgresWriter` wrote: the same arguments. Safe from all threads, and after a fork.
 
     Call it with a key, or use `load` and `load_many`. A key without a row is fastcache.MISSING (and left
@@ -350,14 +346,6 @@ class PostgresLoader:
         )
         self._pool = Pool(conninfo, connect_timeout, statement_timeout)
         self._select = Statements(table, self._layout).select
-        self._warned = False
-
-    def __call__(self, key: Hashable) -> Any:
-        return self.load(key)
-
-    def load(self, key: Hashable) -> Any:
-        """One value, or MISSING."""
-        return self.load_many([key]).get(key, MISSING)
 
     def load_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The values of those keys that have a row, in queries of 1,000."""
@@ -369,9 +357,7 @@ class PostgresLoader:
                 except psycopg.errors.UndefinedTable as error:
                     # the first write makes it; the statement is over, and the transaction with it
                     connection.rollback()
-                    if not self._warned:
-                        self._warned = True
-                        log.warning("nothing is found yet: %s", str(error).splitlines()[0])
+                    self._say_once("nothing is found yet: %s", str(error).splitlines()[0])
                     return {}
                 for row in rows:
                     found[row[0]] = self._layout.value(row[1:])

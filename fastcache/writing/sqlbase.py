@@ -7,10 +7,13 @@ which operations of which journal the table has. Rows of both go after `keep` se
 
 from __future__ import annotations
 
+import logging
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fastcache._types import MISSING
 from fastcache.writing.codec import Json
 from fastcache.writing.errors import Overtaken, Refused
 from fastcache.writing.ops import INCR, PUT, Op
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
     from fastcache.writing.codec import Codec
     from fastcache.writing.ops import Batch
+
+log = logging.getLogger("fastcache")
 
 #: Seconds for which tombstones and watermarks are kept: longer than any journal may be adopted (30 days).
 KEEP = 35 * 86_400.0
@@ -165,10 +170,33 @@ def check_counter(op: Op, found: Any) -> None:
         )
 
 
+class TableLoader(ABC):
+    """What the loaders share: one key by way of many, and what is said of a table that is not there yet."""
+
+    _said = False
+
+    def __call__(self, key: Hashable) -> Any:
+        return self.load(key)
+
+    def load(self, key: Hashable) -> Any:
+        """One value, or MISSING."""
+        return self.load_many([key]).get(key, MISSING)
+
+    @abstractmethod
+    def load_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
+        """The values of those keys that have a row."""
+
+    def _say_once(self, text: str, *args: object) -> None:
+        if not self._said:
+            self._said = True
+            log.warning(text, *args)
+
+
 __all__ = [
     "KEEP",
     "PUT",
     "Layout",
+    "TableLoader",
     "check_counter",
     "fresh",
     "groups",

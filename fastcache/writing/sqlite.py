@@ -9,7 +9,6 @@ so that 1 and "1" are two keys; keys are str, int and bytes.
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import threading
@@ -17,12 +16,12 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from fastcache._types import MISSING
 from fastcache.writing.errors import Refused
 from fastcache.writing.ops import INCR, Applied, Batch, Op
 from fastcache.writing.sqlbase import (
     KEEP,
     Layout,
+    TableLoader,
     check_counter,
     fresh,
     groups,
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from fastcache.writing.codec import Codec
-
-log = logging.getLogger("fastcache")
 
 _PURGE_EVERY = 3600.0
 _GRAVES = "(key NOT NULL PRIMARY KEY, version INTEGER NOT NULL, at REAL NOT NULL)"
@@ -382,7 +379,7 @@ def _check_affinity(key: Hashable, affinity: str) -> None:
         )
 
 
-class SQLiteLoader:
+class SQLiteLoader(TableLoader):
     """Reads what `SQLiteWriter` wrote: the same arguments. Safe from all threads, and after a fork.
 
     Call it with a key, or use `load` and `load_many`. A key without a row is fastcache.MISSING (and left
@@ -408,14 +405,6 @@ class SQLiteLoader:
         self._select = _Statements(table, self._layout).select
         self._db = _Connection(path, timeout, readonly=True)
         self._table = table
-        self._warned = False
-
-    def __call__(self, key: Hashable) -> Any:
-        return self.load(key)
-
-    def load(self, key: Hashable) -> Any:
-        """One value, or MISSING."""
-        return self.load_many([key]).get(key, MISSING)
 
     def load_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The values of those keys that have a row, in queries of 500."""
@@ -441,9 +430,8 @@ class SQLiteLoader:
         if there:
             query = "SELECT 1 FROM sqlite_master WHERE type IN ('table', 'view') AND lower(name) = lower(?)"
             there = self._db.get()[0].execute(query, (self._table,)).fetchone() is not None
-        if not there and not self._warned:
-            self._warned = True
-            log.warning("%s has no table %r yet: nothing is found", self._db.path, self._table)
+        if not there:
+            self._say_once("%s has no table %r yet: nothing is found", self._db.path, self._table)
         return there
 
     def close(self) -> None:
