@@ -29,7 +29,7 @@ from fastcache.backplane.postgres import checked_channel
 from fastcache.invalidation.triggers import identifier, literal, qualified
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered import AsyncTieredCache, TieredCache
-from fastcache.tiered.drivers import carry_blocking
+from fastcache.tiered.drivers import carry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -332,7 +332,7 @@ class PostgresOutbox:
 
     def _tell_some(self, cache: Tiers, keys: list[Any]) -> None:
         core = cache._core
-        if not carry_blocking(core.writes.invalidate(keys), core.blocking):
+        if not carry(core.writes.invalidate(keys), core.blocking):
             # This process will tell L2, if it lives; the row stays so that somebody does in any case.
             raise StoreError(core.gate.where, "other", "an invalidation has not reached everyone")
         self._note(keys=len(keys))
@@ -340,9 +340,9 @@ class PostgresOutbox:
     def _tell_every(self, cache: Tiers, source: str) -> None:
         core = cache._core
         if tags := self._rules.tags(source):
-            carry_blocking(core.writes.invalidate_tags(tags), core.blocking)
+            carry(core.writes.invalidate_tags(tags), core.blocking)
         else:
-            carry_blocking(core.writes.bump_version(), core.blocking)
+            carry(core.writes.bump_version(), core.blocking)
         self._note(every=1)
 
 

@@ -160,11 +160,10 @@ class Coherence:
                 if self.tried.is_set():
                     # It may be another server, which has not heard what the last one heard: what it
                     # should know is told again, and what it counts means nothing beside what was known.
+                    # Most likely it is the same, and has what was put.
                     self._known = [None] * COUNTERS
                     self.missed(set(range(COUNTERS)))
-                    self.arrears.replay(
-                        puts=False
-                    )  # most likely it is the same, and has what was put
+                    self.arrears.replay(puts=False)
                 wait = 0.0
             if wait <= 0:
                 if not self.beat():

@@ -13,34 +13,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def carry(steps: Doing[T]) -> T:
-    """The result of an operation whose calls block."""
+def carry(steps: Doing[T], blocking: Mapping[Any, Any] | None = None) -> T:
+    """The result of an operation whose calls block; of one of an async face, in a thread, with what blocks
+    instead of each call that would be awaited."""
     try:
         function, args, kwargs = next(steps)
         while True:
+            if blocking is not None:
+                function = blocking.get(function, function)
             try:
                 answer: Any = function(*args, **kwargs)
             except Exception as error:  # noqa: BLE001 - for the operation to handle
                 function, args, kwargs = steps.send((None, error))
             else:
                 function, args, kwargs = steps.send((answer, None))
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
-    finally:
-        steps.close()
-
-
-def carry_blocking(steps: Doing[T], blocking: Mapping[Any, Any]) -> T:
-    """The result of an operation of an async face, in a thread. blocking: awaited call -> the one that blocks."""
-    return carry(_returned(steps, blocking))
-
-
-def _returned(steps: Doing[T], blocking: Mapping[Any, Any]) -> Doing[T]:
-    try:
-        function, args, kwargs = next(steps)
-        while True:
-            came = yield blocking.get(function, function), args, kwargs
-            function, args, kwargs = steps.send(came)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]
     finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._keys import decode, encode
 from fastcache.stores.protocol import StoreError
-from fastcache.tiered.drivers import carry_blocking
+from fastcache.tiered.drivers import carry
 from fastcache.tiered.loads import ask
 from fastcache.tiered.values import tags_given
 
@@ -67,7 +67,7 @@ class Events:
         self._core.counts.add("events")
         steps = self._handle(event, dict(items), local=bool(handled))
         try:
-            carry_blocking(steps, self._core.blocking)
+            carry(steps, self._core.blocking)
         except StoreError as error:
             self._core.failed(error)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcache._types import MISSING
 from fastcache.stores.protocol import StoreError
-from fastcache.tiered.drivers import carry_blocking
+from fastcache.tiered.drivers import carry
 from fastcache.tiered.loads import ask
 from fastcache.writing.ops import INCR, Op
 from fastcache.writing.through import WriteThrough
@@ -52,7 +52,7 @@ class Source:
             mine = {key for key in keys if self._writing[key] > 0}
         left = [key for key in keys if key not in mine]
         if core is not None and left:
-            carry_blocking(core.writes.invalidate(left), core.blocking)
+            carry(core.writes.invalidate(left), core.blocking)
         if self._others is not None:
             self._others(keys)
 
