@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from stress.support import run_child
+from tiered import support
 
 from fastcache import AsyncTieredCache, Cache, TieredCache
 from fastcache.stores.protocol import Fill, StoreError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 pytest.importorskip("redis")
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.005)
+until = functools.partial(support.until, limit=20.0)
 
 
 def test_counters_that_cannot_be_read_for_a_moment_drop_nothing(redis_server: Any) -> None:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from tiered import support
 
 from fastcache import Cache, TieredCache
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytest.importorskip("redis")
 
 
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.005)
+until = functools.partial(support.until, limit=20.0)
 
 
 def settled(t: TieredCache[str, object]) -> bool:
