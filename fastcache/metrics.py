@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+__all__ = ["Looks", "Probed", "StalenessProbe", "StalenessReport"]
+
 log = logging.getLogger("fastcache")
 
 _NOTHING: Any = object()

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -239,6 +240,33 @@ def test_all_is_the_sorted_public_names() -> None:
         fastcache.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name)
     )
     assert list(fastcache.__all__) == order
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "backplane",
+        "invalidation",
+        "metrics",
+        "serializers",
+        "stores",
+        "testing",
+        "tiered",
+        "writing",
+    ],
+)
+def test_public_modules_say_what_is_public(name: str) -> None:
+    module = import_module(f"fastcache.{name}")
+    assert list(module.__all__) == sorted(module.__all__)
+    assert all(hasattr(module, each) for each in module.__all__)
+    own = {
+        each
+        for each, value in vars(module).items()
+        if not each.startswith("_")
+        and getattr(value, "__module__", "") == module.__name__
+        and callable(value)
+    }
+    assert own <= set(module.__all__)
 
 
 @pytest.mark.parametrize("pattern", SIZES)

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from fastcache.testing.conformance import StoreConformance as StoreConformance
     from fastcache.testing.faults import FaultProxy as FaultProxy
 
+__all__ = [
+    "FakeClock",
+    "FaultProxy",
+    "Race",
+    "StoreConformance",
+    "invalidated_while_loading",
+    "invalidated_while_loading_async",
+]
+
 #: What is imported when it is first asked for, and where it is.
 _LATER = {
     "FaultProxy": "fastcache.testing.faults",

@@ -21,8 +21,10 @@ from fastcache.tiered.values import ABSENT, tags_given
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
+    from typing import Unpack
 
     from fastcache.loading.loader import Call
+    from fastcache.tiered.options import TierKeywords
     from fastcache.tiered.stats import TieredStats
 
 K = TypeVar("K")
@@ -62,18 +64,13 @@ class _Face(TierFront, Generic[K, V]):
         writer: Any = None,
         backplane: Backplane | str | None = "auto",
         compress_above: int | None = 16_384,
-        **options: Any,
+        **options: Unpack[TierKeywords],
     ) -> None:
         if not isinstance(l1, Cache):
             raise TypeError(f"l1 must be a Cache, got {l1!r}")
         if l2 is not None and not isinstance(l2, Store):
             raise TypeError(f"l2 must be a store (fastcache.stores), got {l2!r}")
-        for name in options:
-            if name not in TierOptions.__slots__:
-                raise TypeError(
-                    f"{type(self).__name__}() got an unexpected keyword argument {name!r}"
-                )
-        checked = TierOptions(**options).check()
+        checked = TierOptions.of(type(self).__name__, options)
         if isinstance(backplane, str):
             if backplane != "auto":
                 raise ValueError(

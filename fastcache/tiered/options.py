@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from fastcache.loading.rules import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from datetime import timedelta
+    from typing import Literal
 
 LEVELS = ("eventual", "bounded", "strong")
 #: Seconds that L1 keeps anything when nobody tells it of changes.
@@ -18,6 +20,29 @@ UNHEARD = 5.0
 TRUST = 3.0
 #: Seconds, some 30 years: the most that a duration comes to which cannot be for ever.
 LONGEST = 1e9
+
+
+class TierKeywords(TypedDict, total=False):
+    """TierOptions as users give them, for type checkers."""
+
+    ttl: float | timedelta | None
+    l1_ttl: float | timedelta | None
+    missing_ttl: float | timedelta | None
+    stale: float | timedelta
+    grace: float | timedelta
+    refresh: float | None
+    early: float | None
+    jitter: float
+    soft_timeout: float | timedelta | None
+    hard_timeout: float | timedelta | None
+    wait_timeout: float | timedelta | None
+    level: Literal["eventual", "bounded", "strong"] | None
+    max_staleness: float | timedelta
+    degraded_ttl: float | timedelta
+    lease: float | timedelta
+    max_loads: int
+    version: int
+    copy: Callable[[Any], Any] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +68,15 @@ class TierOptions:
     version: int = 1
     copy: Callable[[Any], Any] | None = None
 
-    def check(self) -> TierOptions:
-        """The same with durations as floats; TypeError or ValueError that names option and value."""
+    @classmethod
+    def of(cls, taker: str, given: Mapping[str, Any]) -> TierOptions:
+        """Those given to a class of that name, checked. TypeError or ValueError name the option and its value."""
+        for name in given:
+            if name not in cls.__slots__:
+                raise TypeError(f"{taker}() got an unexpected keyword argument {name!r}")
+        return cls(**given)._checked()
+
+    def _checked(self) -> TierOptions:
         values = self._durations()
         self._check_numbers(values)
         if (self.stale or self.grace or self.refresh or self.early) and self.ttl is None:

@@ -11,6 +11,7 @@ import pytest
 from tiered.support import Face, Source, Tiers
 
 from fastcache import Cache
+from fastcache.tiered.options import TierKeywords, TierOptions
 
 NAN = float("nan")
 #: Values that are no duration, and what the message must show of them.
@@ -192,3 +193,7 @@ def test_what_it_says_of_itself(tiers: Tiers) -> None:
     assert t.level == "bounded"
     assert t.l2 in tiers.stores
     assert tiers(level="strong").level == "strong"
+
+
+def test_type_checkers_know_the_options_that_there_are() -> None:
+    assert set(TierKeywords.__annotations__) == set(TierOptions.__slots__)
