@@ -10,6 +10,9 @@ DEMOFLAGS ?=
 # What has a long form; TESTFLAGS for `make soak` name other tests or fewer.
 SOAKED := tests/models tests/stress tests/whitebox
 
+# The suite runs in so many processes, each with servers of its own.
+WORKERS ?= auto
+
 VENV := .venv$(if $(PYTHON),-$(subst /,_,$(patsubst /%,%,$(PYTHON))))
 PY := $(VENV)/bin/python
 QUIET_PIP := --disable-pip-version-check --no-input -qq
@@ -60,7 +63,7 @@ demo-tiers: $(VENV)/.with-redis build ## four processes over one Redis or SQLite
 	$(PY) -m fastcache demo tiers $(DEMOFLAGS)
 
 test: servers $(VENV)/.with-test build ## set up (servers too, where permitted), then the whole suite
-	$(PY) -m pytest $(TESTFLAGS)
+	$(PY) -m pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal $(TESTFLAGS)
 
 .PHONY: servers
 servers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +12,11 @@ from typing import Any
 
 #: Seconds after which a thread or a subprocess counts as hung. Never slept for: only a limit.
 LIMIT = 60.0
+
+
+def shown(value: object) -> str:
+    """Its repr without its address, which differs between the processes that share a run."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
 
 
 class Recorder:

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from _support import LIMIT, run_python, run_threads, until
+from _support import LIMIT, run_python, run_threads, shown, until
 
 from fastcache import Cache, cached
 from fastcache.testing import FakeClock
@@ -239,7 +239,7 @@ async def _returned(value: Any) -> Any:
 
 
 class TestResults:
-    @pytest.mark.parametrize("value", AWKWARD, ids=repr)
+    @pytest.mark.parametrize("value", AWKWARD, ids=shown)
     @pytest.mark.parametrize("how", HOW)
     def test_come_back_as_they_are(self, how: str, value: Any) -> None:
         get = _identified(value)
@@ -251,7 +251,7 @@ class TestResults:
 
         run(main())
 
-    @pytest.mark.parametrize("value", AWKWARD, ids=repr)
+    @pytest.mark.parametrize("value", AWKWARD, ids=shown)
     def test_through_send_and_next(self, value: Any) -> None:
         get = _identified(value)
         run(get())
@@ -262,7 +262,7 @@ class TestResults:
             next(steps)
         assert stopped.value.value is value
 
-    @pytest.mark.parametrize("value", AWKWARD, ids=repr)
+    @pytest.mark.parametrize("value", AWKWARD, ids=shown)
     def test_through_gather_and_groups(self, value: Any) -> None:
         get = _identified(value)
 

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from _support import run_python
+from _support import run_python, shown
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -108,7 +108,7 @@ def test_what_was_packed_comes_back(
 
 
 @pytest.mark.parametrize(
-    "serializer", [Msgpack(), Json(), Pickle(SECRET), Raw(), Upper()], ids=repr
+    "serializer", [Msgpack(), Json(), Pickle(SECRET), Raw(), Upper()], ids=shown
 )
 @pytest.mark.parametrize("size", [0, 1, 300, 20_000, 100_000])
 @pytest.mark.parametrize("compress_above", [None, 0])

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from _support import shown
 
 from fastcache import Cache, lru_cache
 
@@ -283,7 +284,7 @@ ONLY_OURS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("key", UNHASHABLE, ids=repr)
+@pytest.mark.parametrize("key", UNHASHABLE, ids=shown)
 @pytest.mark.parametrize("size", [0, 3])
 @pytest.mark.parametrize("call", [*WITH_KEY, *ONLY_OURS])
 def test_s10_unhashable_is_a_type_error(call: str, size: int, key: Any) -> None:

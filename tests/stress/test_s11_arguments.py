@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from _support import shown
 
 from fastcache import Cache
 
@@ -57,7 +58,7 @@ def small(**options: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["ttl", "tti"])
-@pytest.mark.parametrize(("value", "error"), WRONG_TIMES, ids=repr)
+@pytest.mark.parametrize(("value", "error"), WRONG_TIMES, ids=shown)
 def test_s11_wrong_times(name: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises(error) as caught:
         Cache(10, **{name: value})
@@ -77,7 +78,7 @@ def test_s11_wrong_times(name: str, value: Any, error: type[Exception]) -> None:
         cache._check()
 
 
-@pytest.mark.parametrize("value", FOR_EVER, ids=repr)
+@pytest.mark.parametrize("value", FOR_EVER, ids=shown)
 def test_s11_for_ever(value: Any) -> None:
     clock = Clock()
     cache: Any = Cache(10, ttl=value, tti=value, clock=clock)
@@ -92,7 +93,7 @@ def test_s11_for_ever(value: Any) -> None:
         c._check()
 
 
-@pytest.mark.parametrize("value", [0, 0.0, -0.0, datetime.timedelta(0)], ids=repr)
+@pytest.mark.parametrize("value", [0, 0.0, -0.0, datetime.timedelta(0)], ids=shown)
 @pytest.mark.parametrize("name", ["ttl", "tti"])
 def test_s11_zero_stores_nothing(name: str, value: Any) -> None:
     nothing: Any = Cache(10, **{name: value})
@@ -112,7 +113,7 @@ def test_s11_zero_stores_nothing(name: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [5, 5.0, Decimal(5), datetime.timedelta(seconds=5), 1e-9, 5e-324, 1e9], ids=repr
+    "value", [5, 5.0, Decimal(5), datetime.timedelta(seconds=5), 1e-9, 5e-324, 1e9], ids=shown
 )
 def test_s11_finite_times(value: Any) -> None:
     if isinstance(value, Decimal):
@@ -135,7 +136,7 @@ def test_s11_finite_times(value: Any) -> None:
     ("value", "error"),
     [(-1, ValueError), (-(2**70), ValueError), (1.0, TypeError), (INF, TypeError), ("5", TypeError),
      (True, TypeError), (False, TypeError), ([], TypeError), (Decimal(5), TypeError)],
-    ids=repr,
+    ids=shown,
 )  # fmt: skip
 def test_s11_wrong_maxsize(value: Any, error: type[Exception]) -> None:
     for call in (Cache, small().resize):
@@ -187,7 +188,7 @@ WRONG_WEIGHTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("weight", "error"), WRONG_WEIGHTS, ids=repr)
+@pytest.mark.parametrize(("weight", "error"), WRONG_WEIGHTS, ids=shown)
 def test_s11_wrong_weights(weight: Any, error: type[Exception]) -> None:
     result = [1]
     cache: Any = Cache(10, weigher=lambda k, v: result[0])
@@ -277,7 +278,7 @@ def test_s11_extreme_weights(policy: str) -> None:
     ("result", "error"),
     [(NAN, ValueError), (INF, ValueError), (-INF, ValueError), ("5", TypeError), (None, TypeError),
      ([], TypeError), (1j, TypeError)],
-    ids=repr,
+    ids=shown,
 )  # fmt: skip
 def test_s11_wrong_clock(result: Any, error: type[Exception]) -> None:
     clock = Clock()
@@ -329,7 +330,7 @@ def test_s11_clock_that_raises() -> None:
         ("weigher", 5, TypeError), ("listener", "f", TypeError), ("clock", 5.0, TypeError),
         ("name", 5, TypeError),
     ],
-    ids=repr,
+    ids=shown,
 )  # fmt: skip
 def test_s11_wrong_options(option: str, value: Any, error: type[Exception]) -> None:
     with pytest.raises((TypeError, ValueError)) as caught:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from _support import shown
 from tiered.support import Face, Source, Tiers
 
 from fastcache import Cache
@@ -48,7 +49,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 CASES = [(name, value) for name, values in WRONG.items() for value in values]
 
 
-@pytest.mark.parametrize(("name", "value"), CASES, ids=lambda each: ascii(each)[:24])
+@pytest.mark.parametrize(("name", "value"), CASES, ids=lambda each: ascii(shown(each))[:24])
 def test_a_wrong_option_is_named_with_its_value(filed: Tiers, name: str, value: Any) -> None:
     l1 = Cache(10)
     l1["kept"] = 1
