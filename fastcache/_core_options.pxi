@@ -15,7 +15,7 @@ cdef int64_t duration(object value, str name) except? -1:
     else:
         try:
             s = value.total_seconds() if hasattr(value, "total_seconds") else float(value)
-        except TypeError:
+        except (TypeError, ValueError):     # Decimal("sNaN") has no float
             raise TypeError(f"{name} must be a number of seconds or None, got {value!r}") from None
         except OverflowError:
             s = INFINITY if value > 0 else -INFINITY

@@ -215,7 +215,7 @@ cdef dict config_of(Cache self):
 
 
 cdef tuple state_of(Cache self):
-    """(rows, attributes of a subclass's instance or None); a row is (key, value, ttl left, tti,
+    """(rows, what object.__getstate__ says of a subclass's instance); a row is (key, value, ttl left, tti,
     weight, tags, count), the coldest first. A value that is dead is left out."""
     cdef list rows = []
     cdef object key
@@ -239,7 +239,7 @@ cdef tuple state_of(Cache self):
                 seconds_or_none(seen.idle), seen.weight, tags_seen(&seen), seen.count))
         finally:
             forget_seen(&seen)
-    return rows, getattr(self, "__dict__", None)
+    return rows, None if type(self) is Cache else object.__getstate__(self)
 
 
 cdef int set_state(Cache self, object state) except -1:
@@ -248,8 +248,12 @@ cdef int set_state(Cache self, object state) except -1:
     cdef uint32_t e
     cdef double jitter = self.jitter
     rows, attributes = state
+    attributes, slots = attributes if isinstance(attributes, tuple) else (attributes, None)
     if attributes:
         self.__dict__.update(attributes)
+    if slots:
+        for key, value in slots.items():
+            setattr(self, key, value)
     self.jitter = 0.0           # what was left has been shortened already
     try:
         for key, value, ttl, tti, weight, tags, count in rows:
@@ -264,4 +268,5 @@ cdef int set_state(Cache self, object state) except -1:
                 unlock(self)
     finally:
         self.jitter = jitter
+    counts(self, True)          # nothing of this was a user's doing
     return 0

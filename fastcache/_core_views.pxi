@@ -126,22 +126,37 @@ cdef class _CacheSetView(_CacheView):
         """Whether no element is in both."""
         return not any(x in self for x in other)
 
+    # as dict's do, by looking into the other one: the value of a pair may be unhashable
+
     def __eq__(self, other):
-        return set(self) == set(other) if isinstance(other, _SetABC) else NotImplemented
+        return compared(self, other, Py_EQ)
 
     def __lt__(self, other):
-        return set(self) < set(other) if isinstance(other, _SetABC) else NotImplemented
+        return compared(self, other, Py_LT)
 
     def __le__(self, other):
-        return set(self) <= set(other) if isinstance(other, _SetABC) else NotImplemented
+        return compared(self, other, Py_LE)
 
     def __gt__(self, other):
-        return set(self) > set(other) if isinstance(other, _SetABC) else NotImplemented
+        return compared(self, other, Py_GT)
 
     def __ge__(self, other):
-        return set(self) >= set(other) if isinstance(other, _SetABC) else NotImplemented
+        return compared(self, other, Py_GE)
 
     __hash__ = None
+
+
+cdef object compared(_CacheSetView self, object other, int op):
+    cdef list mine, theirs
+    if not isinstance(other, _SetABC):
+        return NotImplemented
+    mine = list(self)       # len counts the dead
+    theirs = list(other)
+    if op == Py_EQ:
+        return len(mine) == len(theirs) and all([x in other for x in mine])
+    if op == Py_LT or op == Py_LE:
+        return len(mine) + (op == Py_LT) <= len(theirs) and all([x in other for x in mine])
+    return len(mine) >= len(theirs) + (op == Py_GT) and all([x in self for x in theirs])
 
 
 @cython.final

@@ -121,6 +121,7 @@ BAD_TIMES = [
     ([], TypeError),
     (1j, TypeError),
     (Awkward(), TypeError),
+    (Decimal("sNaN"), TypeError),
     (timedelta(seconds=-1), ValueError),
     (-(2**70), ValueError),
     (len, TypeError),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import gc
+import operator
 import threading
 from typing import Any
 
@@ -153,6 +154,28 @@ def test_views_are_sets() -> None:
     assert cache.keys() | {"x"} == {"a", "b", "c", "x"} and cache.keys() - {"a"} == {"b", "c"}
     assert cache.items() == {"a": "A", "b": "B", "c": "C"}.items()
     assert cache.keys() <= {"a", "b", "c", "d"} and cache.keys().isdisjoint({"z"})
+
+
+OPERATORS = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
+
+
+@pytest.mark.parametrize("compare", OPERATORS)
+def test_items_that_no_set_can_hold_are_compared_as_those_of_dict(compare: Any) -> None:
+    """`{"a": []}.items() == {"a": []}.items()`, so ours do not hash the values either."""
+    clock = FakeClock(0.0)
+    cache: Cache[str, list[int]] = Cache(9, clock=clock)
+    cache.set("dead", [0], ttl=1)
+    clock.advance(1)
+    cache["a"], cache["b"] = [1], [2]
+    for other in ({"a": [1], "b": [2]}, {"a": [1]}, {"a": [1], "b": [3]}, {"a": [1], "b": [2], "c": [3]}):
+        wanted = compare({"a": [1], "b": [2]}.items(), other.items())
+        assert compare(cache.items(), other.items()) is wanted, other
+        wanted = compare(other.items(), {"a": [1], "b": [2]}.items())
+        theirs: Cache[str, list[int]] = Cache(9)
+        theirs.update(other)
+        assert compare(theirs.items(), cache.items()) is wanted, other
+    with pytest.raises(TypeError):
+        cache.keys() < ["a"]  # type: ignore[operator]  # noqa: B015
 
 
 def test_views_keep_the_cache_alive() -> None:

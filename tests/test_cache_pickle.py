@@ -223,6 +223,33 @@ def test_what_cannot_be_pickled_says_so() -> None:
     cache._check()
 
 
+class Slots(Cache[Any, Any]):
+    __slots__ = ("extra", "unset")
+
+
+class SlotsAndMore(Slots):
+    pass
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, *DUPLICATES], ids=["deepcopy", *IDS])
+def test_slots_of_a_subclass_come_along(duplicate: Any) -> None:
+    cache = Slots(3)
+    cache.extra, cache["a"] = 5, 1
+    other = duplicate(cache)
+    assert other == {"a": 1} and other.extra == 5 and not hasattr(other, "unset")
+    more = SlotsAndMore(3)
+    more.extra, more.attribute = 5, 6
+    other = duplicate(more)
+    assert (other.extra, other.attribute) == (5, 6)
+
+
+@duplicates
+def test_what_came_along_is_not_counted(duplicate: Any) -> None:
+    cache: Cache[str, int] = Cache(9)
+    cache.update(a=1, b=2)
+    assert duplicate(cache).stats() == Cache(9).stats()
+
+
 def test_large() -> None:
     cache: Cache[int, int] = Cache(None)
     for key in range(20_000):
