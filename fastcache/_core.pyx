@@ -55,7 +55,7 @@ from fastcache._struct.policy cimport (
     policy_wants_aux,
 )
 from fastcache._struct.lfu cimport lfu_bump_apart, lfu_bump_quickly
-from fastcache._struct.order cimport order_to_head
+from fastcache._struct.order cimport order_all_to_head, order_to_head
 from fastcache._struct.slab cimport (
     Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
     slab_full, slab_has_room, slab_init, slab_need, slab_next, slab_release, slab_reserve, slab_side, slab_soft, slab_take,
@@ -96,6 +96,7 @@ cdef extern from "compat.h":
     const bint FREE_THREADED "FC_FREE_THREADED"
     int64_t clock_precise "fc_clock_precise"() noexcept
     int64_t clock_coarse "fc_clock_coarse"() noexcept
+    bint long_small "fc_long_small"(PyObject*, int64_t*) noexcept
     bint long_compact "fc_long_compact"(PyObject*, int64_t*) noexcept
     bint long_wide "fc_long_wide"(PyObject*) noexcept
     bint long_negative "fc_long_negative"(PyObject*) noexcept
@@ -133,7 +134,9 @@ cdef extern from "compat.h":
     PyObject** list_items "fc_list_items"(list) noexcept
     bint long_is "fc_long_is"(PyObject*, int64_t) noexcept
     void prefetch "fc_prefetch"(const void*) noexcept
+    list list_of "fc_list_of"(PyObject*, Py_ssize_t)
     void list_put "fc_list_put"(list, Py_ssize_t, PyObject*) noexcept
+    void decref_many "fc_decref_many"(PyObject*, Py_ssize_t) noexcept
     unsigned long thread_ident "PyThread_get_thread_ident"() noexcept
     ctypedef int (*visitproc)(PyObject*, void*) noexcept
     int same_exact "fc_same_exact"(PyObject*, PyObject*) noexcept

@@ -20,16 +20,14 @@ cdef setter further_ass_subscript
 
 
 cdef inline bint mix_at_once(PyObject *key, uint64_t *hash) noexcept:
-    """The mixed hash of an exact str that has been hashed before, or of a small int. False: neither."""
+    """The mixed hash of an exact str that has been hashed before, or of a small int that is not negative
+    (-1 and -2 have one hash). False: neither."""
     cdef int64_t h
     if str_exact(key):
         h = str_hash(key)
         if unlikely(h == -1):
             return False
-    elif likely(long_exact(key)) and likely(long_compact(key, &h)):
-        if unlikely(h < 0):         # -1 and -2 have one hash
-            return False
-    else:
+    elif unlikely(not long_exact(key)) or unlikely(not long_small(key, &h)):
         return False
     hash[0] = mix(<uint64_t>h)
     return True

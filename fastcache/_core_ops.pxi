@@ -308,92 +308,101 @@ cdef int invalidate_tags(Cache self, tuple tags) except -1:
 # runs in between; where some must, the rest of the keys is begun anew after it.
 
 cdef enum:
-    AHEAD = 16
+    AHEAD = 32
 
 
-cdef inline Py_ssize_t take_ahead(Cache self, Py_ssize_t n, const uint64_t *hashes, PyObject **keys,
-                                  const int64_t *numbers, PyObject **slots) noexcept:
-    """hit_at_once for n keys, given as objects or else as numbers; values go into the list's slots.
-    How many keys, from the first on, were told of."""
+cdef inline bint mix_number(int64_t number, uint64_t *hash) noexcept:
+    """The mixed hash of the int of that value. False: hash() loses something of it."""
+    if unlikely(<uint64_t>number + (<uint64_t>1 << 60) - 1 >= (<uint64_t>1 << 61) - 1):
+        return False
+    hash[0] = mix(<uint64_t>(number if number != -1 else -2))
+    return True
+
+
+cdef inline bint is_number_of(PyObject *key, int64_t number) noexcept:
+    return long_exact(key) and long_is(key, number)
+
+
+cdef inline Py_ssize_t take_ahead(Cache self, Py_ssize_t n, bint as_numbers, PyObject **keys, const int64_t *numbers,
+                                  PyObject **slots, PyObject *default) noexcept:
+    """hit_at_once for n keys (AHEAD at most), given as objects or as numbers; values go into the list's
+    slots, in the place of `default`. How many keys, from the first on, were told of."""
+    cdef uint64_t hashes[AHEAD]
+    cdef uint64_t *at[AHEAD]
     cdef uint32_t entries[AHEAD]
+    cdef Entry *found[AHEAD]
     cdef Segment *s
-    cdef uint64_t *cells
-    cdef uint64_t cell, hash
-    cdef uint32_t mask, i
+    cdef uint64_t cell
+    cdef uint32_t i
     cdef Py_ssize_t j, hits = 0
     cdef Entry *p
-    cdef PyObject *default
+    cdef PyObject *value
+    cdef bint told
     lock(self)
-    if FREE_THREADED and unlikely(self.flags != 0):
+    if unlikely(not all_alive(self)):
         unlock(self)
         return 0
     for j in range(n):
-        hash = hashes[j]
-        s = table_segment(&self.table, <uint32_t>(hash >> 32))
-        prefetch(s.cells + (<uint32_t>(hash >> 32) & s.mask))
+        if as_numbers:
+            told = mix_number(numbers[j], &hashes[j])
+        else:
+            told = mix_at_once(keys[j], &hashes[j])
+        if unlikely(not told):
+            n = j
+            break
+        s = table_segment(&self.table, <uint32_t>(hashes[j] >> 32))
+        at[j] = s.cells + (<uint32_t>(hashes[j] >> 32) & s.mask)
+        prefetch(at[j])
     for j in range(n):
-        hash = hashes[j]
-        s = table_segment(&self.table, <uint32_t>(hash >> 32))
-        cells = s.cells
-        mask = s.mask
-        i = <uint32_t>(hash >> 32) & mask
-        cell = cells[i]
-        while (cell ^ hash) >> 32 != 0 and cell != 0:
-            i = (i + 1) & mask
-            cell = cells[i]
+        cell = at[j][0]
+        if (cell ^ hashes[j]) >> 32 != 0 and cell != 0:
+            s = table_segment(&self.table, <uint32_t>(hashes[j] >> 32))
+            i = <uint32_t>(hashes[j] >> 32)
+            while (cell ^ hashes[j]) >> 32 != 0 and cell != 0:
+                i += 1
+                cell = s.cells[i & s.mask]
         entries[j] = <uint32_t>cell
-        if cell != 0:
-            prefetch(slab_entry(&self.slab, <uint32_t>cell))
+        if likely(cell != 0):
+            found[j] = slab_entry(&self.slab, <uint32_t>cell)
+            prefetch(found[j])
     for j in range(n):
         if unlikely(entries[j] == NIL):
-            self.misses += 1
             continue
-        p = slab_entry(&self.slab, entries[j])
+        p = found[j]
         if unlikely(p.hash != hashes[j]):
             n = j
             break
-        if keys == NULL:
-            if unlikely(not (long_exact(p.key) and long_is(p.key, numbers[j]))):
+        if as_numbers:
+            if unlikely(not is_number_of(p.key, numbers[j])):
                 n = j
                 break
         elif unlikely(p.key != keys[j]) and not same_at_once(p.key, keys[j]):
             n = j
             break
         hits += 1
-        incref(p.value)
-        default = slots[j]
-        slots[j] = p.value
-        decref(default)         # the caller has it too
-        promote(self, entries[j])
+        value = p.value
+        incref(value)
+        slots[j] = value
+    decref_many(default, hits)      # the caller has it too
     self.hits += hits
+    self.misses += n - hits
+    if likely(self.order.kind == LRU):
+        order_all_to_head(&self.order.order, &self.slab, entries, found, n)
+    else:
+        for j in range(n):
+            if entries[j] != NIL:
+                promote_further(self, entries[j])
     unlock(self)
     return n
 
 
-cdef Py_ssize_t get_ahead(Cache self, PyObject **keys, Py_ssize_t n, PyObject **slots) noexcept:
-    cdef uint64_t hashes[AHEAD]
-    cdef Py_ssize_t j
-    if glance(&self.flags):
-        return 0
-    for j in range(n):
-        if unlikely(not mix_at_once(keys[j], &hashes[j])):
-            n = j
-            break
-    return take_ahead(self, n, hashes, keys, NULL, slots)
+cdef Py_ssize_t get_ahead(Cache self, PyObject **keys, Py_ssize_t n, PyObject **slots, PyObject *default) noexcept:
+    return take_ahead(self, n, False, keys, NULL, slots, default)
 
 
-cdef Py_ssize_t get_numbers_ahead(Cache self, const int64_t *numbers, Py_ssize_t n, PyObject **slots) noexcept:
-    cdef uint64_t hashes[AHEAD]
-    cdef Py_ssize_t j
-    if glance(&self.flags):
-        return 0
-    for j in range(n):
-        # of others hash() may lose something
-        if unlikely(<uint64_t>numbers[j] + (<uint64_t>1 << 60) - 1 >= (<uint64_t>1 << 61) - 1):
-            n = j
-            break
-        hashes[j] = mix(<uint64_t>(numbers[j] if numbers[j] != -1 else -2))
-    return take_ahead(self, n, hashes, NULL, numbers, slots)
+cdef Py_ssize_t get_numbers_ahead(Cache self, const int64_t *numbers, Py_ssize_t n, PyObject **slots,
+                                  PyObject *default) noexcept:
+    return take_ahead(self, n, True, NULL, numbers, slots, default)
 
 
 cdef list get_many(Cache self, object keys, object default):
@@ -420,14 +429,15 @@ cdef list get_many(Cache self, object keys, object default):
     if type(keys) is not tuple and (FREE_THREADED or type(keys) is not list):
         keys = list(keys)       # nobody else's: items are borrowed from it
     n = PySequence_Fast_GET_SIZE(keys)
-    values = [default] * n
+    values = list_of(<PyObject*>default, n)
     i = 0
     while True:
         # a list may change while its items compare
         n = min(n, PySequence_Fast_GET_SIZE(keys))
         if i >= n:
             return values
-        told = get_ahead(self, sequence_items(keys) + i, min(n - i, ahead), list_items(values) + i)
+        told = get_ahead(self, sequence_items(keys) + i, min(n - i, ahead), list_items(values) + i,
+                         <PyObject*>default)
         i += told
         if i >= n or told == ahead:
             ahead = AHEAD
@@ -476,6 +486,8 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
     cdef Py_ssize_t i = 0, j, m, n, step, told, ahead = AHEAD
     cdef const char *p
     cdef int64_t numbers[AHEAD]
+    cdef const int64_t *run = numbers
+    cdef bint in_place      # another thread may still change what lies there: then a number is not found
     cdef uint64_t hash
     cdef list values
     cdef PyObject *value
@@ -484,14 +496,18 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
     n = view.shape[0]
     step = view.strides[0] if view.strides != NULL else view.itemsize
     p = <const char*>view.buf
-    values = [default] * n
+    in_place = view.itemsize == 8 and signed and step == 8 and <size_t>p % 8 == 0
+    values = list_of(<PyObject*>default, n)
     while i < n:
         m = min(n - i, ahead)
-        for j in range(m):
-            numbers[j] = integer_at(p + (i + j) * step, view.itemsize, signed)
-            if view.itemsize == 8 and not signed and numbers[j] < 0:
-                numbers[j] = INT64_MAX      # above, and to be told by its object
-        told = get_numbers_ahead(self, numbers, m, list_items(values) + i)
+        if in_place:
+            run = <const int64_t*>(p + i * 8)
+        else:
+            for j in range(m):
+                numbers[j] = integer_at(p + (i + j) * step, view.itemsize, signed)
+                if view.itemsize == 8 and not signed and numbers[j] < 0:
+                    numbers[j] = INT64_MAX      # above, and to be told by its object
+        told = get_numbers_ahead(self, run, m, list_items(values) + i, <PyObject*>default)
         i += told
         if told == m:
             ahead = AHEAD
@@ -500,7 +516,7 @@ cdef list get_integers(Cache self, Py_buffer *view, object default):
         if view.itemsize == 8 and not signed:
             key = <uint64_t>integer_at(p + i * step, 8, False)
         else:
-            key = numbers[told]
+            key = run[told]
         mix_quickly(<PyObject*>key, &hash)
         if look(self, <PyObject*>key, hash, &value):
             list_put(values, i, value)

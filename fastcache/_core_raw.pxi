@@ -38,7 +38,9 @@ cdef extern from *:
     static FC_ALWAYS_INLINE int FC_CORE(args_at_once)(
         FC_CACHE, PyObject **, Py_ssize_t, PyObject *, Py_ssize_t, int, uint64_t *, PyObject **);
     static FC_ALWAYS_INLINE Py_ssize_t FC_CORE(take_ahead)(
-        FC_CACHE, Py_ssize_t, uint64_t const *, PyObject **, int64_t const *, PyObject **);
+        FC_CACHE, Py_ssize_t, int, PyObject **, int64_t const *, PyObject **, PyObject *);
+    static FC_ALWAYS_INLINE int FC_CORE(mix_number)(int64_t, uint64_t *);
+    static FC_ALWAYS_INLINE int FC_CORE(is_number_of)(PyObject *, int64_t);
     static FC_ALWAYS_INLINE int FC_CORE(held_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject **, int);
     static FC_ALWAYS_INLINE int FC_CORE(all_alive)(FC_CACHE);
     static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);

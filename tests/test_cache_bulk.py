@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import ctypes
 import random
+import sys
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -136,6 +137,25 @@ def test_get_many_promotes_in_order() -> None:
         cache[key] = key
     cache.get_many([3, 0, 9, 3, 1])
     assert cache.coldest() == [2, 4, 0, 3, 1]
+
+
+@pytest.mark.parametrize("make", [list, lambda keys: array.array("q", keys)], ids=["list", "array"])
+@pytest.mark.parametrize("options", [{}, {"ttl": 60}, {"details": True}], ids=str)
+def test_get_many_counts_the_references_of_the_default(make: Any, options: dict[str, Any]) -> None:
+    """Many at once, so a wrong number would free it, or never."""
+    cache: Cache[int, Any] = Cache(None, **options)
+    value, default = object(), object()
+    for key in range(100):
+        cache[key] = value
+    keys = make([*range(0, 60), -1, 2**61, *range(80, 180), 5])
+    before = sys.getrefcount(value), sys.getrefcount(default)
+    values = cache.get_many(keys, default)
+    found = values.count(value)
+    assert found == 81
+    after = sys.getrefcount(value), sys.getrefcount(default)
+    assert after == (before[0] + found, before[1] + len(keys) - found)
+    del values
+    assert (sys.getrefcount(value), sys.getrefcount(default)) == before
 
 
 def test_get_many_counts() -> None:

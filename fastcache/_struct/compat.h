@@ -123,6 +123,7 @@ static inline int64_t fc_clock_wall(void) {
 
 /* ---- exact ints --------------------------------------------------------------------------
  * fc_long_compact: the value of an exact int of at most one digit.
+ * fc_long_small: that of one that is not negative; 1 digit first, without arithmetic.
  * fc_long_wide: whether abs(value) >= 2**61 - 1, that is, whether hash() loses something. */
 #if PY_VERSION_HEX >= 0x030C0000
 static inline Py_ssize_t fc_long_ndigits(PyObject *o) {
@@ -157,10 +158,25 @@ static inline int fc_long_compact(PyObject *o, int64_t *v) {
     return 1;
 }
 
+static FC_ALWAYS_INLINE int fc_long_small(PyObject *o, int64_t *v) {
+#if PY_VERSION_HEX >= 0x030C0000
+    uintptr_t tag = ((PyLongObject *)o)->long_value.lv_tag & ~(uintptr_t)4;     /* a bit that is not ours */
+    const uintptr_t one = 1 << 3, zero = 1;
+#else
+    Py_ssize_t tag = Py_SIZE(o);
+    const Py_ssize_t one = 1, zero = 0;
+#endif
+    *v = (int64_t)fc_long_digits(o)[0];
+    if (fc_likely(tag == one))
+        return 1;
+    *v = 0;
+    return tag == zero;
+}
+
 /* Whether an exact int is v, of which abs(v) < 2**60. */
 static inline int fc_long_is(PyObject *o, int64_t v) {
     int64_t w;
-    if (fc_long_compact(o, &w))
+    if (fc_likely(fc_long_small(o, &w)) || fc_long_compact(o, &w))
         return w == v;
     if (fc_long_ndigits(o) != 2)
         return 0;
@@ -380,6 +396,33 @@ static inline int fc_is_gc(PyObject *o) { return PyType_HasFeature(Py_TYPE(o), P
 static inline PyObject *fc_sequence_item(PyObject *o, Py_ssize_t i) { return PySequence_Fast_GET_ITEM(o, i); }
 static inline PyObject **fc_sequence_items(PyObject *o) { return PySequence_Fast_ITEMS(o); }
 static inline PyObject **fc_list_items(PyObject *o) { return ((PyListObject *)o)->ob_item; }
+/* n references less, or more, of an object that somebody else holds too. */
+#if defined(Py_GIL_DISABLED) || defined(Py_REF_DEBUG)
+static inline void fc_decref_many(PyObject *o, Py_ssize_t n) {
+    for (; n > 0; n--)
+        Py_DECREF(o);
+    for (; n < 0; n++)
+        Py_INCREF(o);
+}
+#elif PY_VERSION_HEX >= 0x030C0000
+static inline void fc_decref_many(PyObject *o, Py_ssize_t n) {
+    if (!_Py_IsImmortal(o))
+        o->ob_refcnt -= n;
+}
+#else
+static inline void fc_decref_many(PyObject *o, Py_ssize_t n) { o->ob_refcnt -= n; }
+#endif
+/* [o] * n */
+static PyObject *fc_list_of(PyObject *o, Py_ssize_t n) {
+    Py_ssize_t i;
+    PyObject *list = PyList_New(n);
+    if (list == NULL)
+        return NULL;
+    for (i = 0; i < n; i++)
+        PyList_SET_ITEM(list, i, o);
+    fc_decref_many(o, -n);
+    return list;
+}
 /* Takes over the reference; releases the default that was there, which others hold too. */
 static inline void fc_list_put(PyObject *list, Py_ssize_t i, PyObject *item) {
     PyObject *old = PyList_GET_ITEM(list, i);
