@@ -34,6 +34,7 @@ from random import Random
 from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastcache._redact import shown
 from fastcache.serializers import Json, Msgpack, Pickle, Raw, Unserializable
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class Codec:
         for method in ("dumps", "loads"):
             if not callable(getattr(serializer, method, None)):
                 raise TypeError(
-                    f"serializer must have dumps and loads, and {serializer!r} has no {method}"
+                    f"serializer must have dumps and loads, and {shown(serializer)} has no {method}"
                 )
         if type(version) is not int or not 0 <= version < 2**32:
             raise ValueError(f"version must be an int from 0 to 2**32 - 1, not {version!r}")

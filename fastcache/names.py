@@ -90,7 +90,9 @@ class Namespace(MutableMapping[Any, V]):
             part = f"{cache._path}/{part}"
             cache = cache._cache
         elif not callable(getattr(cache, "invalidate_tag", None)):
-            raise TypeError(f"cache must be a Cache or have its calls, got {cache!r}")
+            from fastcache._redact import shown
+
+            raise TypeError(f"cache must be a Cache or have its calls, got {shown(cache)}")
         self._cache: Any = cache
         self._path: str = part
         self._prefix = part + ":"

@@ -557,6 +557,12 @@ def test_urls_that_make_no_sense(url: str, said: str) -> None:
         "redis://u:hunt?er2@localhost/x",
         "user:hunter2@localhost",
         "unix://u:hunter2@relative",
+        "redis://:12?hunter2@localhost/0",
+        "redis://:12?db=hunter2@localhost/0",
+        "redis://:12#hunter2@localhost/0",
+        "user:hunter2",
+        "redis://u:hunter2@localhost ",
+        "rediss://u:hunter2@localhost?ssl_ca_certs=/there/is/none",
     ],
 )
 def test_no_error_tells_the_password(url: str) -> None:
@@ -575,6 +581,7 @@ def test_no_error_tells_the_password(url: str) -> None:
         ({"replicas": True}, ValueError, "redis+cluster"),
         ({"sentinel_password": "x"}, ValueError, "redis+sentinel"),
         ({"password": "x", "credentials": lambda: (None, "x")}, ValueError, "not both"),
+        ({"password": ["x"]}, TypeError, "password must be a str"),
     ],
 )
 def test_options_that_make_no_sense(

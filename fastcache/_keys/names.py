@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcache._keys.decoding import decode_part, split
 from fastcache._keys.encoding import LONG, encoder_of
+from fastcache._redact import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -94,6 +95,6 @@ def check_namespace(text: str) -> str:
     """The name space itself, if it is one. ValueError: it is not 1 to 64 of A-Z a-z 0-9 _ . : -"""
     if type(text) is not str or _NAMESPACE.fullmatch(text) is None:
         raise ValueError(
-            f"namespace must be 1 to 64 characters of A-Z a-z 0-9 _ . : -, not {text!r}"
+            f"namespace must be 1 to 64 characters of A-Z a-z 0-9 _ . : -, not {shown(text)}"
         )
     return text

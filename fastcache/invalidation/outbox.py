@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fastcache._redact import shown
 from fastcache.backplane._postgres_session import Address, Session
 from fastcache.backplane._postgres_words import Change, Rules, keys_of
 from fastcache.backplane.postgres import checked_channel
@@ -114,7 +115,7 @@ class PostgresOutbox:
         for each in self._caches.values() if self._caches is not None else [tiered]:
             if not isinstance(each, (TieredCache, AsyncTieredCache)):
                 raise TypeError(
-                    f"tiered must be a tiered cache, or a mapping of tables to such, got {each!r}"
+                    f"tiered must be a tiered cache, or a mapping of tables to such, got {shown(each)}"
                 )
         self._cache = None if isinstance(tiered, Mapping) else tiered
         self._sql = _Statements(qualified(outbox, "outbox"))

@@ -128,7 +128,11 @@ class Options:
         if soft is not None and hard is not None and soft > hard:
             raise ValueError(f"soft_timeout={soft!r} must not be above hard_timeout={hard!r}")
         if self.cache is not None and not isinstance(self.cache, (Cache, TierFront)):
-            raise TypeError(f"cache must be a Cache, a tiered cache or None, got {self.cache!r}")
+            from fastcache._redact import shown
+
+            raise TypeError(
+                f"cache must be a Cache, a tiered cache or None, got {shown(self.cache)}"
+            )
         if self.batch and isinstance(self.cache, TierFront):
             raise ValueError(
                 "batch=True does not go with a tiered cache: give that a loader with load_many"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from fastcache._redact import shown
+
 #: File systems whose locks and shared memory do not hold between hosts, or not at all.
 _NETWORK = frozenset(
     {
@@ -56,6 +58,8 @@ def checked_path(path: str | os.PathLike[str]) -> str:
         raise TypeError(f"path must be a str or a path, got {path!r}")
     if not text or "\0" in text:
         raise ValueError(f"path must name a file, got {path!r}")
+    if "://" in text:
+        raise ValueError(f"path must name a file, got the URL {shown(text)}")
     if text == ":memory:" or text.startswith("file:"):
         raise ValueError(f"path must name a file that processes can share, got {path!r}")
     real = os.path.realpath(text)

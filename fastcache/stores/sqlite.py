@@ -14,6 +14,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from fastcache._redact import shown
 from fastcache.stores import _sqlite_file
 from fastcache.stores._generations import (
     MovedError,
@@ -177,7 +178,9 @@ class SQLiteStore(Store):
     def space(self, namespace: str, origin: bytes) -> SQLiteSpace:
         """The operations on one name space. ValueError: no name for one."""
         if not _NAMESPACE.fullmatch(namespace):
-            raise ValueError(f"namespace must be 1 to 64 of A-Z a-z 0-9 _ . : -, got {namespace!r}")
+            raise ValueError(
+                f"namespace must be 1 to 64 of A-Z a-z 0-9 _ . : -, got {shown(namespace)}"
+            )
         return SQLiteSpace(self, namespace, origin)
 
     # ---- the end -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from fastcache._keys import (
     places_of,
     register_kind,
 )
+from fastcache._redact import shown
 from fastcache.loading.loader import Call
 from fastcache.stores.protocol import BUCKETS, Space, Store, StoreError, Target, bucket_of
 from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
@@ -444,7 +445,7 @@ def loader_of(loader: Any, asynchronous: bool) -> Callable[..., Any]:
         return no_loader
     load = getattr(loader, "load", None) or loader
     if not callable(load):
-        raise TypeError(f"loader must be callable, or have a method load(key), got {loader!r}")
+        raise TypeError(f"loader must be callable, or have a method load(key), got {shown(loader)}")
     from fastcache.loading.options import is_async
 
     if is_async(load) and not asynchronous:

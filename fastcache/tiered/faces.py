@@ -8,6 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fastcache._core import Cache, TierFront
+from fastcache._redact import shown
 from fastcache._types import MISSING
 from fastcache.loading.rules import seconds
 from fastcache.stores.protocol import Backplane, Store
@@ -67,14 +68,14 @@ class _Face(TierFront, Generic[K, V]):
         **options: Unpack[TierKeywords],
     ) -> None:
         if not isinstance(l1, Cache):
-            raise TypeError(f"l1 must be a Cache, got {l1!r}")
+            raise TypeError(f"l1 must be a Cache, got {shown(l1)}")
         if l2 is not None and not isinstance(l2, Store):
-            raise TypeError(f"l2 must be a store (fastcache.stores), got {l2!r}")
+            raise TypeError(f"l2 must be a store (fastcache.stores), got {shown(l2)}")
         checked = TierOptions.of(type(self).__name__, options)
         if isinstance(backplane, str):
             if backplane != "auto":
                 raise ValueError(
-                    f'backplane must be a backplane, None or "auto", got {backplane!r}'
+                    f'backplane must be a backplane, None or "auto", got {shown(backplane)}'
                 )
             plane = None if l2 is None or checked.level == "eventual" else l2.backplane()
         elif backplane is None or isinstance(backplane, Backplane):

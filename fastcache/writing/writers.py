@@ -34,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from fastcache._redact import shown
 from fastcache.writing.errors import Refused
 from fastcache.writing.ops import INCR, Applied, Batch, Op
 
@@ -107,7 +108,7 @@ def as_writer(writer: Any) -> Writer:
     ):
         return _Many(writer)
     raise TypeError(
-        f"writer must have apply(ops), or write_many(mapping) and delete_many(keys); {writer!r} has not"
+        f"writer must have apply(ops), or write_many(mapping) and delete_many(keys); {shown(writer)} has not"
     )
 
 

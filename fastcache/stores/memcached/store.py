@@ -9,6 +9,7 @@ from collections import Counter
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from fastcache._redact import shown
 from fastcache.stores.memcached import meta
 from fastcache.stores.memcached.base import Through
 from fastcache.stores.memcached.nodes import Answer, Batch, Node
@@ -81,7 +82,7 @@ class MemcachedStore(Store):
             self.tells_by = getattr(backplane, "store", None)
             if not isinstance(self.tells_by, Store):
                 raise TypeError(
-                    f"backplane must have a store that counts, as RedisBackplane has, not {backplane!r}"
+                    f"backplane must have a store that counts, as RedisBackplane has, not {shown(backplane)}"
                 )
         self.rejected: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -106,7 +107,7 @@ class MemcachedStore(Store):
     def space(self, namespace: str, origin: bytes) -> MemcachedSpace:
         if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", namespace):
             raise ValueError(
-                f"namespace must be 1 to 64 letters, digits or any of '_.:-', not {namespace!r}"
+                f"namespace must be 1 to 64 letters, digits or any of '_.:-', not {shown(namespace)}"
             )
         return MemcachedSpace(self, namespace, origin)
 
@@ -255,14 +256,16 @@ def _address(server: Any) -> tuple[str, tuple[str, int] | str]:
             r"(?:memcached://)?(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::(\d+))?", server
         )
         if found is None:
-            raise ValueError(f"servers: expected 'host:port' or 'unix:/path', not {server!r}")
+            raise ValueError(f"servers: expected 'host:port' or 'unix:/path', not {shown(server)}")
         host, port = found[1] or found[2], int(found[3] or 11211)
     elif isinstance(server, tuple) and len(server) == 2:
         host, port = server
+        if isinstance(host, str) and re.search(r"[\s@/]", host):
+            raise ValueError(f"servers: {shown(host)} is no host")
     else:
-        raise TypeError(f"servers: expected a str or (host, port), not {server!r}")
+        raise TypeError(f"servers: expected a str or (host, port), not {shown(server)}")
     if not isinstance(host, str) or not host or isinstance(port, bool) or not isinstance(port, int):
-        raise TypeError(f"servers: expected a str or (host, port), not {server!r}")
+        raise TypeError(f"servers: expected a str or (host, port), not {shown(server)}")
     if not 0 < port < 65536:
         raise ValueError(f"servers: port must be between 1 and 65535, not {port}")
     return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}"), (host, port)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
+from fastcache._redact import redacted
+
 #: Scheme -> (mode, TLS). `valkey` is `redis` by another name.
 _SCHEMES = {
     f"{name}{s}{plus}": (mode, bool(s))
@@ -17,6 +19,8 @@ _SCHEMES = {
     for plus, mode in (("", "single"), ("+sentinel", "sentinel"), ("+cluster", "cluster"))
 }
 _PORTS = {"single": 6379, "cluster": 6379, "sentinel": 26379}
+
+_BLANK = re.compile(r"[\s\x00-\x1f]")
 
 _FORMS = (
     "redis://[[user]:password@]host[:port][/db], rediss://… (TLS), unix:///path/to/socket[?db=0], "
@@ -103,9 +107,12 @@ def parse(
     scheme = scheme.lower()
     if not colon or (scheme not in _SCHEMES and scheme != "unix"):
         raise ValueError(f"url={redacted(url)!r} is none of {_FORMS}")
-    rest, _, query = rest.partition("#")[0].partition("?")
+    rest, _, fragment = rest.partition("#")
+    rest, _, query = rest.partition("?")
     options = _options(url, query)
     found_user, found_password, rest = _login(rest)
+    if found_password is None:
+        _check_signs(url, fragment, options)
     if scheme == "unix":
         mode, tls = "single", False
         service, db = "", options.pop("db", "0")
@@ -120,12 +127,7 @@ def parse(
             raise ValueError(f"url={redacted(url)!r} names several servers: use redis+cluster://")
         service, db = _path(url, mode, path)
         db = options.pop("db", db)
-    if username is not None or password is not None or credentials is not None:
-        if found_user or found_password is not None:
-            raise ValueError("give the password in the url or as an argument, not both")
-        found_user, found_password = username, password
-    if credentials is not None and found_password is not None:
-        raise ValueError("give password or credentials, not both")
+    login = _merged(found_user, found_password, username, password, credentials)
     context = _tls(url, options, tls, ssl_context)
     if options:
         raise ValueError(f"url={redacted(url)!r}: unknown option {sorted(options)[0]!r}")
@@ -134,22 +136,10 @@ def parse(
         scheme=scheme,
         addresses=addresses,
         db=_db(url, db, mode),
-        login=Login(found_user or None, found_password, credentials),
+        login=login,
         tls=context,
         service=service,
     )
-
-
-def redacted(url: str) -> str:
-    """A URL of which nothing is known, without what could be a password."""
-    head, at, tail = url.rpartition("@")
-    tail = tail.partition("?")[0]
-    if not at:
-        scheme, colon, rest = tail.partition("://")
-        rest = re.sub(r":(?![0-9]+([,/]|$))[^],/]+(?![^[]*\])", ":***", rest)  # a port that is none
-        return f"{scheme}{colon}{rest}"
-    scheme, colon, _ = head.partition("://")
-    return f"{scheme}://***@{tail}" if colon else f"***@{tail}"
 
 
 def _options(url: str, query: str) -> dict[str, str]:
@@ -169,6 +159,35 @@ def _login(rest: str) -> tuple[str | None, str | None, str]:
     return unquote(user) or None, unquote(password) if colon else None, rest
 
 
+def _check_signs(url: str, fragment: str, options: dict[str, str]) -> None:
+    """Whether what follows '?' or '#' was meant for the end of a password."""
+    odd = [name + text for name, text in options.items() if not name.startswith("ssl_")]
+    if any("@" in text for text in (fragment, *odd)):
+        raise ValueError(
+            f"url={redacted(url)!r}: '?' and '#' in a password must be percent-encoded: %3F, %23"
+        )
+
+
+def _merged(
+    found_user: str | None,
+    found_password: str | None,
+    username: str | None,
+    password: str | None,
+    credentials: Callable[[], tuple[str | None, str]] | None,
+) -> Login:
+    """From the URL (found), or from arguments."""
+    for name, given in (("username", username), ("password", password)):
+        if not (given is None or isinstance(given, str)):
+            raise TypeError(f"{name} must be a str, not {type(given).__name__}")
+    if username is None and password is None and credentials is None:
+        return Login(found_user, found_password)
+    if found_user or found_password is not None:
+        raise ValueError("give the password in the url or as an argument, not both")
+    if credentials is not None and password is not None:
+        raise ValueError("give password or credentials, not both")
+    return Login(username or None, password, credentials)
+
+
 def _address(url: str, text: str, default: int) -> Address:
     host, port = text, ""
     if text.startswith("["):
@@ -180,6 +199,8 @@ def _address(url: str, text: str, default: int) -> Address:
         host, _, port = text.rpartition(":")
         if ":" in host:
             raise ValueError(f"url={redacted(url)!r}: an IPv6 address needs brackets")
+    if _BLANK.search(host):
+        raise ValueError(f"url={redacted(url)!r}: a host's name has no blanks")
     number = default if not port else 0
     if port.isascii() and port.isdigit() and len(port) < 6:
         number = int(port)
@@ -223,9 +244,16 @@ def _tls(
         if given:
             raise ValueError(f"{next(iter(given))}: not together with ssl_context")
         return context
-    context = ssl.create_default_context(cafile=given.pop("ssl_ca_certs", None))
-    if "ssl_certfile" in given:
-        context.load_cert_chain(given.pop("ssl_certfile"), given.pop("ssl_keyfile", None))
+    if "ssl_keyfile" in given and "ssl_certfile" not in given:
+        raise ValueError(f"url={redacted(url)!r}: ssl_keyfile needs ssl_certfile")
+    option = "ssl_ca_certs"
+    try:
+        context = ssl.create_default_context(cafile=given.pop("ssl_ca_certs", None))
+        option = "ssl_certfile"
+        if option in given:
+            context.load_cert_chain(given.pop("ssl_certfile"), given.pop("ssl_keyfile", None))
+    except OSError as error:  # of what is in the file as well
+        raise ValueError(f"url={redacted(url)!r}: {option}: {error.strerror or error}") from error
     check = given.pop("ssl_check_hostname", "true").lower()
     need = given.pop("ssl_cert_reqs", "required").lower()
     if given:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from fastcache.stores.redis.errors import Refusal, WireError
-from fastcache.stores.redis.way import MORE, PIECE, new_reader, readable
+from fastcache.stores.redis.way import MORE, PIECE, Greeting, new_reader, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,7 +205,9 @@ async def open_wire(way: Way) -> AsyncWire:
     commands = way.greeting()
     if commands:
         try:
-            replies = await wire.many(b"".join(data for _, data in commands), len(commands))
+            replies = await wire.many(
+                Greeting(b"".join(data for _, data in commands)), len(commands)
+            )
             way.greeted([name for name, _ in commands], replies)
         except WireError as error:
             wire.close()

@@ -27,6 +27,15 @@ def pack(*words: str | bytes | int) -> bytes:
     return hiredis.pack_command(words)  # type: ignore[no-any-return,arg-type]
 
 
+class Greeting(bytes):
+    """What a connection begins with. Tracebacks that show the variables of frames show no password."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes that may have a password>"
+
+
 class Way:
     """How to connect to one server: what all connections to it have in common.
 
@@ -61,10 +70,10 @@ class Way:
 
     def greeting(self) -> list[tuple[str, bytes]]:
         """The commands that begin a connection, with their names. They are sent at once."""
-        commands = []
+        commands: list[tuple[str, bytes]] = []
         words = self.login.words()
         if words:
-            commands.append(("AUTH", pack("AUTH", *words)))
+            commands.append(("AUTH", Greeting(pack("AUTH", *words))))
         if self.resp3:
             commands.append(("HELLO", pack("HELLO", 3)))
         if self.db:

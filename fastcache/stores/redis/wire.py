@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from fastcache.stores.redis.errors import Refusal, WireError
-from fastcache.stores.redis.way import MORE, PIECE, new_reader, readable
+from fastcache.stores.redis.way import MORE, PIECE, Greeting, new_reader, readable
 
 if TYPE_CHECKING:
     from fastcache.stores.redis.way import Way
@@ -38,7 +38,7 @@ class Wire:
         commands = way.greeting()
         if commands:
             try:
-                replies = self.many(b"".join(data for _, data in commands), len(commands))
+                replies = self.many(Greeting(b"".join(data for _, data in commands)), len(commands))
                 way.greeted([name for name, _ in commands], replies)
             except WireError as error:
                 self.close()
