@@ -7,6 +7,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fastcache._keys import decode, name_of_encoded
@@ -14,7 +15,7 @@ from fastcache.stores.protocol import bucket_of
 from fastcache.tiered.book import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from fastcache.stores.protocol import Message, Target
     from fastcache.tiered.core import Core
@@ -47,8 +48,8 @@ class Arrears:
         self._number = 0
         #: own changes that may come late: name -> (when they were begun, what they concern)
         self._unsure: dict[str, tuple[float, Target]] = {}
-        #: name -> messages of own repairs that are still to come
-        self._repairs: Counter[str] = Counter()
+        #: name -> messages of own changes, of those that are in `_unsure`, that are still to come
+        self._expected: Counter[str] = Counter()
         self._lock = threading.Lock()
 
     def forked(self) -> None:
@@ -81,12 +82,33 @@ class Arrears:
                 if now - at < RING_SECONDS
             }
             self._unsure.update((target.name, (now, target)) for target in targets[:PENDING])
-            for name in [name for name in self._repairs if name not in self._unsure]:
-                del self._repairs[name]
+            for name in [name for name in self._expected if name not in self._unsure]:
+                del self._expected[name]
+
+    @contextmanager
+    def expecting(self, targets: Iterable[Target]) -> Iterator[None]:
+        """Around a request that tells of these through L2: of each one message will come, and is no surprise."""
+        names: list[str] = []
+        if self._unsure:
+            with self._lock:
+                names += [t.name for t in targets if t.name in self._unsure and t.key is not None]
+                self._expected.update(names)
+        try:
+            yield
+        except BaseException:
+            self.unexpect(names)  # whether it comes is not known: if so, it is a surprise
+            raise
+
+    def unexpect(self, names: Iterable[str]) -> None:
+        """Of these no message will come."""
+        with self._lock:
+            for name in names:
+                if self._expected[name] > 0:
+                    self._expected[name] -= 1
 
     def came(self, message: Message) -> None:
         """An own message: if its sender had given up on it, what it did may have come after what was done
-        instead, which is then done again. Of each repair one message is expected."""
+        instead, which is then done again."""
         if message.body is None or not self._unsure:
             return
         name = name_of_encoded(message.body)
@@ -94,8 +116,8 @@ class Arrears:
             at, target = self._unsure.get(name, (0.0, None))
             if target is None or time.monotonic() - at > RING_SECONDS:
                 return
-            if self._repairs[name] > 0:
-                self._repairs[name] -= 1
+            if self._expected[name] > 0:
+                self._expected[name] -= 1
                 return
         core = self._core()
         if core is not None:
@@ -136,10 +158,10 @@ class Arrears:
 
     def _send(self, core: Core, targets: list[Target]) -> None:
         assert core.store is not None
-        with self._lock:
-            self._repairs.update(t.name for t in targets if t.name in self._unsure)
         for start in range(0, len(targets), 500):
-            core.store.run(core.space.invalidate(targets[start : start + 500]))
+            some = targets[start : start + 500]
+            with self.expecting(some):
+                core.store.run(core.space.invalidate(some))
         # what was read from L2 until now may be of before
         for target in targets:
             if target.key is not None:
@@ -165,6 +187,8 @@ class Arrears:
         core = self._core()
         if core is None or core.space is None:
             return  # there is nothing that could have forgotten it, and the others drop all they have
+        with self._lock:
+            self._expected.clear()  # some may have been lost
         since = time.monotonic() - RING_SECONDS
         targets = {
             t.name: t for at, t, put in list(self._ring) if at >= since and (puts or not put)

@@ -128,13 +128,14 @@ class Source:
         token = os.urandom(16)
         if core.gate.asks():
             targets = [core.target(key) for key in keys]
+            assert core.link is not None
             try:
-                yield from ask(core.send, core.space.hold(targets, token, core.options.lease))
+                with core.link.arrears.expecting(targets):
+                    yield from ask(core.send, core.space.hold(targets, token, core.options.lease))
                 return token
             except StoreError as error:
                 core.failed(error)
-                if core.link is not None:
-                    core.link.arrears.doubt(targets)
+                core.link.arrears.doubt(targets)
         return None
 
     # ---- reading -----------------------------------------------------------------------------------

@@ -44,8 +44,11 @@ class _Updating:
         for key in self._keys:
             core.l1.delete(key)
         if core.space is not None:
+            assert core.link is not None
             try:
-                yield from ask(core.send, core.space.hold(self._targets, self._token, self._hold))
+                with core.link.arrears.expecting(self._targets):
+                    steps = core.space.hold(self._targets, self._token, self._hold)
+                    yield from ask(core.send, steps)
             except StoreError as error:
                 # at the begin: nobody could be told beforehand, so the end of it has to be heard
                 core.failed(error)

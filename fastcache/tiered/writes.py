@@ -78,7 +78,8 @@ class Writes:
         failure: StoreError | None = None
         if core.gate.asks():
             try:
-                yield from ask(core.send, core.space.invalidate(targets, token))
+                with link.arrears.expecting(targets):
+                    yield from ask(core.send, core.space.invalidate(targets, token))
                 core.gate.succeeded()
                 return True
             except StoreError as error:
@@ -223,7 +224,8 @@ class Writes:
         failure: StoreError | None = None
         if core.gate.asks() and not any(core.bypasses(target.name) for target in order):
             try:
-                done = yield from ask(core.send, core.space.put(list(fills.values()), order))
+                with link.arrears.expecting(order):
+                    done = yield from ask(core.send, core.space.put(list(fills.values()), order))
                 core.gate.succeeded()
             except StoreError as raised:
                 core.failed(raised)
@@ -238,6 +240,7 @@ class Writes:
                 core.counts.add("fills", len(fills) - len(refused))
                 core.counts.add("sent", len(fills))
                 if refused:
+                    link.arrears.unexpect([targets[key].name for key in refused])
                     yield from self.tell([targets[key] for key in refused])
                 yield from self._tell_others(order)
                 return refused

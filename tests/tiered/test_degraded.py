@@ -13,6 +13,7 @@ from tiered.support import Face, Source, Thread, Tier, Tiers, until
 from fastcache import Cache
 from fastcache.stores import RedisStore, StoreError
 from fastcache.testing import FaultProxy
+from fastcache.tiered.coherence import uptime
 
 
 @pytest.fixture
@@ -132,6 +133,36 @@ def test_its_key_keeps_clear_of_l2_until_then(tiers: Far, proxy: FaultProxy) -> 
         assert t.get("a") == 2
         assert t.get_many(["a", "b"]) == {"a": 2}
     until(lambda: near.get("a") == 2)
+
+
+def test_what_is_told_after_a_gap_is_told_once(
+    tiers: Far, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An own message of a key that was in doubt is a surprise only if nobody has sent it since."""
+    source = Source(a=1)
+    t = tiers.far(source, ttl=60)
+    assert t.get("a") == 1
+    link = t.cache._core.link
+    proxy.refuse()
+    proxy.reset()
+    assert t.invalidate("a") is False
+    proxy.heal()
+    until(lambda: t.stats().pending == 0 and t.stats().state == "healthy")
+    caplog.clear()
+    for change in (
+        lambda: t.invalidate("a"),
+        lambda: t.set("a", 2),
+        lambda: t.cache._core.link.arrears.postpone([t.cache._core.target("a")]),
+    ):
+        change()
+        now = uptime()
+        until(lambda now=now: link.heard_at > now)
+        until(lambda: t.stats().pending == 0)
+    with t.updating("a"):
+        pass
+    now = uptime()
+    until(lambda: link.heard_at > now)
+    assert caplog.text.count("had missed") == 1  # what was postponed
 
 
 def test_set_that_does_not_get_through(tiers: Far, harm: Any, proxy: FaultProxy) -> None:
