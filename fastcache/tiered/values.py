@@ -140,7 +140,7 @@ class Values:
         if missing:
             value = MISSING
         if left is not None:
-            left = None if ttl is None else left - extra
+            left -= extra  # also of what was stored for ever: `touch` may have said otherwise since
         return _new(Opened, (value, missing, left, ttl, tags, sequence, cost, False, stamp))
 
     def usual(self, found: Found, encoded: bytes) -> tuple[Any, float | None, int] | None:
@@ -154,7 +154,15 @@ class Values:
             return None
         if missing or tags:
             return None
-        return value, None if left is None or ttl is None else left - extra, sequence
+        return value, None if left is None else left - extra, sequence
+
+    def extra_in(self, found: Found, encoded: bytes) -> float:
+        """Seconds that a value that `open` took is kept past its ttl."""
+        data = found.data
+        if len(data) <= _COUNTER and is_counter(data) is not None:
+            return 0.0
+        assert self._codec is not None
+        return self._codec.unpack(data, encoded).extra
 
     def open_all(
         self, found: Sequence[Found | None], encodings: Sequence[bytes]
@@ -169,7 +177,7 @@ class Values:
                     _new(
                         Opened,
                         (
-                            value, False, None if left is None or ttl is None else left - extra,
+                            value, False, None if left is None else left - extra,
                             ttl, (), sequence, cost, False, stamp,
                         ),
                     )

@@ -330,7 +330,7 @@ class Writes:
         if lives == 0:
             yield from self.invalidate([key])
             return True
-        total = None if lives is None else lives + self._extra(lives)
+        total = None if lives is None else lives + core.values.extra_in(found, encoded)
         stamp = found.data if opened.counter else opened.stamp
         done = yield from ask(core.send, core.space.touch(core.target(key), stamp, total))
         core.l1.delete(key)  # it is read again, with its new ttl

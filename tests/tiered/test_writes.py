@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from stress.support import run_child
-from tiered.support import Source, Thread, Tiers, sees, until
+from tiered.support import Source, Thread, Tier, Tiers, sees, until
 
 from fastcache import Cache
 
@@ -210,6 +210,34 @@ def test_touch_shortens_everywhere(tiers: Tiers) -> None:
     assert t.touch("a", 0.2) is True
     until(lambda: t.get("a") is None)
     until(lambda: other.get("a") is None, 3)
+
+
+def left(tier: Tier, key: Any) -> float:
+    """Seconds that an entry of L1 has; 0 for none, and for ever."""
+    try:
+        return tier.l1.ttl(key) or 0
+    except KeyError:
+        return 0
+
+
+def test_touch_holds_whatever_was_asked_for_at_first(tiers: Tiers) -> None:
+    """For how long values are kept past their ttl is the choice of who stored them."""
+    ours, others = tiers(ttl=60, stale=30), tiers(ttl=60)
+    readers = [tiers(ttl=60, stale=30), tiers(ttl=60)]
+    many = tiers(ttl=60)
+    for key, (by, ttl, toucher) in {
+        "for ever": (ours, None, ours),
+        "and others'": (others, None, ours),
+        "kept": (ours, 60, others),
+        "not kept": (others, 60, ours),
+    }.items():
+        by.set(key, 1, ttl=ttl)
+        assert toucher.touch(key, 20) is True
+        for reader in readers:
+            assert reader.get(key) == 1
+            # once more where the word of the touch came after that
+            until(lambda t=reader, k=key: t.get(k) == 1 and 15 < left(t, k) <= 20, 5)
+        until(lambda k=key: many.get_many([k, ""]) == {k: 1} and 15 < left(many, k) <= 20, 5)
 
 
 def test_touch_does_not_raise_the_dead(tiers: Tiers) -> None:
