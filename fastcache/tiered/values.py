@@ -149,7 +149,7 @@ class Values:
         if len(data) <= _COUNTER or self._codec is None:
             return None
         try:
-            value, missing, ttl, extra, tags, sequence, _, _ = self._codec.unpack(data, encoded)
+            value, missing, _, extra, tags, sequence, _, _ = self._codec.unpack(data, encoded)
         except Undecodable:
             return None
         if missing or tags:

@@ -169,19 +169,20 @@ class Writes:
         if lives == 0 or token is None:
             yield from self.invalidate(list(items), token or b"")
             return []
-        lives = core.values.shortened(lives)
+        # each by itself, so that not all of them end at once
+        ttls = {key: core.values.shortened(lives) for key in items}
         for key in items:
             core.l1.delete(key)
         watched = watch(core.l1)
         failed: set[Any] = set()
         try:
             if core.space is not None:
-                failed = yield from self._put(items, targets, lives, given, token)
+                failed = yield from self._put(items, targets, ttls, given, token)
             elif core.link is not None:
                 yield from self.tell(list(targets.values()))
-            short, _ = core.values.l1_ttl(lives)
             extra = self._extra(lives)
             for key, value in items.items():
+                short, _ = core.values.l1_ttl(ttls[key])
                 landing = [Landing(targets[key].name, key, value, short, extra, given)]
                 if key in failed or not core.values.land_many(watched, landing):
                     core.l1.delete(key)
@@ -193,7 +194,7 @@ class Writes:
         self,
         items: Mapping[Any, Any],
         targets: dict[Any, Target],
-        ttl: float | None,
+        ttls: dict[Any, float | None],
         tags: tuple[Any, ...],
         token: bytes,
     ) -> Doing[set[Any]]:
@@ -205,10 +206,11 @@ class Writes:
             yield from core.loads.know_tags([encode(tag) for tag in tags])
         except StoreError as error:
             core.failed(error)
-        extra = self._extra(ttl)
-        total = None if ttl is None else ttl + extra
         fills: dict[Any, Fill] = {}
         for key, value in items.items():
+            ttl = ttls[key]
+            extra = self._extra(ttl)
+            total = None if ttl is None else ttl + extra
             data = core.values.pack(
                 encode(key), value, ttl=ttl, extra=extra, tags=tags, sequence=core.book.sequence
             )

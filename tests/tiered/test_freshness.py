@@ -94,6 +94,9 @@ def test_jitter_only_shortens(tiers: Tiers) -> None:
     assert len(lefts) == 60
     assert all(49 < left <= 100 for left in lefts)
     assert max(lefts) - min(lefts) > 10
+    t.set_many({f"m{i}": i for i in range(20)})
+    set_at_once = [t.l1.ttl(f"m{i}") for i in range(20)]
+    assert max(set_at_once) - min(set_at_once) > 10
     # one ttl for both tiers
     other = tiers()
     other.get_many(range(40))
