@@ -37,6 +37,8 @@ log = logging.getLogger("fastcache")
 LOAD, WAIT, CALL = "load", "wait", "call"
 #: Instead of the option that ended a wait: to wait would be to wait for oneself.
 ALONE = "alone"
+#: Seconds between two warnings about the same.
+QUIET = 10.0
 
 
 class Call(NamedTuple):
@@ -96,6 +98,8 @@ class Loader:
 
     #: what other loads may wait for: threads have no loop
     asynchronous = False
+    #: whether a load may come upon an older value, that its callers may have instead
+    finds_old = False
 
     def __init__(
         self,
@@ -115,6 +119,8 @@ class Loader:
         self.hard_timeout = hard_timeout
         self.wait_timeout = wait_timeout
         self.named = name_method
+        #: text -> when it was last logged, and how often it was not since
+        self._said: dict[str, tuple[float, int]] = {}
 
     # ---- what the engine calls ----------------------------------------------------------------
 
@@ -178,7 +184,7 @@ class Loader:
             finally:
                 _abandon(led)
             if flight.running:
-                unended = yield from self._wait(flight, leads, old is not None, began)
+                unended, old = yield from self._wait(flight, leads, call, old, began)
                 if unended is not None:
                     del flight
                     if old is not None and unended not in (ALONE, "wait_timeout"):
@@ -229,38 +235,58 @@ class Loader:
         return Old(value, False) if -fresh < rules.grace else None
 
     def _wait(
-        self, flight: Flight, leads: bool, has_old: bool, began: float
-    ) -> Generator[Step, Any, str | None]:
-        """None: it has ended. Else why not: the option that ended the wait, or ALONE."""
+        self, flight: Flight, leads: bool, call: Call, old: Old | None, began: float
+    ) -> Generator[Step, Any, tuple[str | None, Old | None]]:
+        """None: it has ended. Else why not: the option that ended the wait, or ALONE. And the older value, which the
+        load may have come upon."""
         if self.asynchronous and self._loop() is None:
-            return ALONE  # under trio nobody can be woken by another
+            return ALONE, old  # under trio nobody can be woken by another
         limits = {
-            "soft_timeout": self.soft_timeout if has_old else None,
+            "soft_timeout": self.soft_timeout if old is not None or self.finds_old else None,
             "hard_timeout": self.hard_timeout,
             "wait_timeout": None if leads else self.wait_timeout,
         }
         given = {name: limit for name, limit in limits.items() if limit is not None}
-        name = min(given, key=given.__getitem__) if given else None
-        limit = None if name is None else given[name] - (time.monotonic() - began)
         token = object()
         try:
             if flight.follow(self.asynchronous, token, own=leads) is None:
-                return ALONE
-            ended = yield Step(WAIT, flight, limit)
+                return ALONE, old
+            while True:
+                name = min(given, key=given.__getitem__) if given else None
+                limit = None if name is None else given[name] - (time.monotonic() - began)
+                if (yield Step(WAIT, flight, limit)):
+                    return None, old
+                if old is None and name != "wait_timeout":
+                    old = self.found_old(flight, call)
+                if old is not None or name != "soft_timeout":
+                    return name, old
+                del given[name]  # there is nothing to serve instead
         finally:
             flight.unfollow(token)
             if leads:
                 flight.let_go()
-        return None if ended else name
+
+    def found_old(self, flight: Flight, call: Call) -> Old | None:
+        """An older value that this load has come upon, where `finds_old`."""
+        return None
 
     def _instead(self, call: Call, flight: Flight, old: Old, leads: bool) -> Any:
         """The load failed, and grace allows the old value."""
         served(call.cache, call.cached)
         if leads:  # said once, not by all who waited
-            log.warning(
-                "%s: the load failed, an older value is served: %r", self.rules.name, flight.error
-            )
+            self.complain("the load failed, an older value is served: %r", flight.error)
         return old.value
+
+    def complain(self, text: str, error: BaseException | None) -> None:
+        """Log a warning; of each text once in a while, since a source that is down fails for every key."""
+        now = time.monotonic()
+        said, unsaid = self._said.get(text, (-QUIET, 0))
+        if now - said < QUIET:
+            self._said[text] = said, unsaid + 1
+            return
+        self._said[text] = now, 0
+        more = f" (and {unsaid} more since the last word of it)" if unsaid else ""
+        log.warning("%s: " + text + "%s", self.rules.name, error, more)
 
     def _board(self, call: Call, again: bool, led: list[Flight]) -> tuple[Flight, bool]:
         """A new flight is in `led` before an interrupt (Ctrl-C) can lose it."""
@@ -332,9 +358,7 @@ class Loader:
     def _renewal(self, flight: Flight, call: Call, value: Any) -> Load:
         yield from self.load(flight, call, Old(value, False))
         if flight.failed:
-            log.warning(
-                "%s: renewing failed, the older value stays: %r", self.rules.name, flight.error
-            )
+            self.complain("renewing failed, the older value stays: %r", flight.error)
 
     # ---- the driver's --------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
 from fastcache.tiered.coherence import Coherence, uptime
 from fastcache.tiered.gate import Cap, Gate
 from fastcache.tiered.index import Index
-from fastcache.tiered.loads import default_rules, loads_of, no_loader
+from fastcache.tiered.loads import loads_of, no_loader
+from fastcache.tiered.options import TierOptions, default_rules
 from fastcache.tiered.reads import Reads
 from fastcache.tiered.stats import Counts, L2Stats, TieredStats, under
 from fastcache.tiered.values import ABSENT, Values
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
     from fastcache._core import Trust
     from fastcache.stores.protocol import Backplane
-    from fastcache.tiered.options import TierOptions
     from fastcache.tiered.source import Source
 
 log = logging.getLogger("fastcache")
@@ -143,7 +143,7 @@ class Core:
 
             self.source = Source(self, writer)
         self.loads = loads_of(asynchronous)(
-            self.loader, default_rules(self),
+            self.loader, default_rules(options, self.name),
             reload=None,
             soft_timeout=options.soft_timeout,
             hard_timeout=options.hard_timeout,
@@ -380,13 +380,14 @@ class Core:
         n = self.counts.take(reset)
         link = self.link
         left = self.trust.left
+        l1 = self.l1.stats(reset=reset)
         with self._lock:
             load_time = self._load_time
             if reset:
                 self._load_time = 0.0
         return TieredStats(
             state=self.state(),
-            l1=self.l1.stats(reset=reset),
+            l1=l1,
             l2=L2Stats(
                 n["l2_hits"], n["l2_misses"], n["fills"], n["refused"], n["unstorable"], n["skipped"],
                 under(n, "error:"), under(n, "undecodable:"),
@@ -396,7 +397,7 @@ class Core:
             load_failures=n["load_failures"],
             load_time=load_time,
             lease_waits=n["lease_waits"],
-            stale=n["stale"],
+            stale=n["stale"] + l1.stale_hits,
             sent=n["sent"],
             received=n["received"],
             lost=n["lost"],

@@ -22,22 +22,19 @@ from fastcache.stores.protocol import Fill, StoreError
 from fastcache.tiered.book import FUNCTION
 from fastcache.tiered.drivers import acarry, carry
 from fastcache.tiered.quick import UNASKED, QuickLoader
-from fastcache.tiered.values import ABSENT
+from fastcache.tiered.values import ABSENT, PAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from fastcache._core import Cached, Flight
     from fastcache.loading.loader import Calls, Doing, Load
-    from fastcache.loading.rules import Rules
     from fastcache.stores.protocol import Found, Lease
     from fastcache.tiered.core import Core
     from fastcache.tiered.values import Opened
 
 #: Seconds between two looks at a key that another process loads: at first, and at most.
 LOOK, MOST_LOOK = 0.002, 0.05
-#: What a value lives that is past its ttl in L2 already: the next hit serves it, and renews it.
-PAST = 0.001
 
 
 def ask(send: Callable[[Any], Any], steps: Any) -> Calls:
@@ -57,6 +54,9 @@ class TierLoads(Loader):
     """What ThreadTierLoads and TaskTierLoads share."""
 
     core: Core
+    finds_old = True
+    #: key -> the load under way, and the older value that L2 has
+    pasts: dict[Any, tuple[Flight, Old]]
     #: tags that all it loads has, by their encodings
     marks: tuple[bytes, ...] = ()
     #: blocking or awaited: Store.send, time.sleep
@@ -65,6 +65,7 @@ class TierLoads(Loader):
 
     def set_core(self, core: Core) -> None:
         self.core = core
+        self.pasts = {}
         if core.store is not None:
             self.send = core.store.asend if self.asynchronous else core.store.send
 
@@ -115,7 +116,10 @@ class TierLoads(Loader):
                 flight.fail(failure)
             if before is None:
                 return
-            given, old = old, before.old
+            given, past = old, before.past
+            if past is not None:
+                old = Old(past.value, False)
+                self.pasts[call.key] = flight, old
             function, args = call.function, call.args
             if old is not None and self.reload is not None:
                 function, args = self.reload, (self._copy(old.value), *args)
@@ -125,13 +129,7 @@ class TierLoads(Loader):
             core.counts.add("loads")
             core.add_load_time(flight.cost)
             if error is not None:
-                core.counts.add("load_failures")
-                if not self.ends_in_error(error):
-                    if own is not None:
-                        own.append(error)
-                    return
-                yield from self._give_up(before.lease, before.name)
-                core.values.failed(self.rules, flight, call, error, given, old)
+                yield from self._failed(flight, call, before, error, given, own)
                 return
             try:
                 yield from self._store(flight, call, value, before)
@@ -139,16 +137,40 @@ class TierLoads(Loader):
                 if flight.running:
                     flight.fail(raised)
         finally:
-            if before is not None and before.capped:
-                core.cap.leave()
+            if before is not None:
+                if before.capped:
+                    core.cap.leave()
+                if before.past is not None:
+                    self.pasts.pop(call.key, None)
             if noted:
                 core.index.noted(call.key)
             flight.abandon()
+
+    def _failed(
+        self,
+        flight: Flight,
+        call: Call,
+        before: Before,
+        error: BaseException,
+        known: Old | None,
+        own: list[BaseException] | None,
+    ) -> Calls:
+        """The function has raised. known: the older value that the callers have."""
+        core = self.core
+        core.counts.add("load_failures")
+        if not self.ends_in_error(error):
+            if own is not None:
+                own.append(error)
+            return
+        yield from self._give_up(before.lease, before.name)
+        if core.values.failed(self.rules, flight, call, error, known, before.name, before.past):
+            self.complain("the load failed, an older value is served: %r", error)
 
     def _before(self, flight: Flight, call: Call, old: Old | None) -> Calls:
         """What comes before the function is called; None: it need not be, the flight has landed."""
         core = self.core
         encoded, name = core.place(call.key)
+        past: Opened | None = None
         if core.shares_memory or not (core.link is None or core.link.tried.is_set()):
             yield from self.ready()
         if core.source is not None and (yield from self._waits(flight, call)):
@@ -168,7 +190,7 @@ class TierLoads(Loader):
                     if found is not None:
                         if self._lands(found, flight, call, name, old):
                             return None
-                        old = old or self._past(found)
+                        past = found if old is None and self._is_past(found) else None
                 if call.function is not no_loader:
                     yield from self.know_tags([*self._early_marks(call), *self.marks])
                     lease, found = yield from self._lease(name, encoded, flight, call, raw)
@@ -181,7 +203,7 @@ class TierLoads(Loader):
             flight.land(MISSING, ttl=0)
             return None
         capped = yield from self._enter_cap(healthy)
-        return Before(encoded, name, core.book.sequence, lease, healthy, capped, old)
+        return Before(encoded, name, core.book.sequence, lease, healthy, capped, past)
 
     def _copy(self, value: Any) -> Any:
         copier = self.rules.copier
@@ -315,16 +337,14 @@ class TierLoads(Loader):
         )  # fmt: skip
         return True
 
-    def _past(self, found: Opened) -> Old | None:
-        """What L2 has past its ttl, for grace."""
-        if (
-            found.missing
-            or found.counter
-            or found.fresh is None
-            or -found.fresh >= self.rules.grace
-        ):
-            return None
-        return Old(found.value, False)
+    def _is_past(self, found: Opened) -> bool:
+        """Whether L2 has it past its ttl, for grace."""
+        usable = not (found.missing or found.counter)
+        return usable and found.fresh is not None and -found.fresh < self.rules.grace
+
+    def found_old(self, flight: Flight, call: Call) -> Old | None:
+        of, old = self.pasts.get(call.key, (None, None))
+        return old if of is flight and not flight.fenced else None
 
     def _lease(
         self, name: str, encoded: bytes, flight: Flight, call: Call, seen: Found | None
@@ -443,7 +463,7 @@ class TierLoads(Loader):
 
 class Before(NamedTuple):
     """Under which conditions a function is called. sequence: of invalidations of tags. healthy: L2 takes part.
-    capped: it counts among the loads without L2. old: a value past its ttl."""
+    capped: it counts among the loads without L2. past: a value past its ttl, that L1 does not have."""
 
     encoded: bytes
     name: str
@@ -451,7 +471,7 @@ class Before(NamedTuple):
     lease: Lease | None
     healthy: bool
     capped: bool
-    old: Old | None
+    past: Opened | None
 
 
 async def _returning(value: Any) -> Any:
@@ -477,24 +497,3 @@ class TaskTierLoads(TierLoads, TaskLoader):
 
 def loads_of(asynchronous: bool) -> type[TierLoads]:
     return TaskTierLoads if asynchronous else ThreadTierLoads
-
-
-def default_rules(core: Core) -> Rules:
-    """Those of the tiered cache itself."""
-    from fastcache.loading.rules import Rules
-
-    options = core.options
-    return Rules(
-        name=core.name,
-        ttl=options.ttl,
-        ttl_is_the_caches=False,
-        tti=None,
-        tags=(),
-        none_ttl=None,
-        error_ttl={},
-        refresh=options.refresh,
-        early=options.early,
-        stale=options.stale,
-        grace=options.grace,
-        copier=options.copy,
-    )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from fastcache.loading.rules import seconds
+from fastcache.loading.rules import Rules, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -126,6 +126,24 @@ class TierOptions:
             raise ValueError(f"version must be at least 0 and below 2**32, got {self.version!r}")
         if self.max_loads < 1:
             raise ValueError(f"max_loads must be at least 1, got {self.max_loads!r}")
+
+
+def default_rules(options: TierOptions, name: str) -> Rules:
+    """Those of the loads of the tiered cache itself."""
+    return Rules(
+        name=name,
+        ttl=options.ttl,
+        ttl_is_the_caches=False,
+        tti=None,
+        tags=(),
+        none_ttl=None,
+        error_ttl={},
+        refresh=options.refresh,
+        early=options.early,
+        stale=options.stale,
+        grace=options.grace,
+        copier=options.copy,
+    )
 
 
 def lasting(ttl: float | None) -> float | None:

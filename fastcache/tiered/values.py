@@ -53,6 +53,8 @@ class Opened(NamedTuple):
 
 
 _new = tuple.__new__
+#: What a value is fresh in L1 that is past its ttl in L2 already: the next hit serves it, and renews it.
+PAST = 0.001
 #: Bytes that a counter has at most.
 _COUNTER = 20
 
@@ -281,19 +283,26 @@ class Values:
         call: Call,
         error: BaseException,
         known: Old | None,
-        past: Old | None,
-    ) -> None:
-        """End a flight whose load failed. known: the older value that its callers have; past: it, or the one that
-        L2 has, for `grace`."""
-        if known is not None:
-            postpone(call.cache, call.key, RETRY)
-        elif past is not None and not flight.fenced:
-            log.warning("%s: the load failed, an older value is served: %r", rules.name, error)
+        name: str,
+        past: Opened | None,
+    ) -> bool:
+        """End a flight whose load failed; whether an older value is served that its callers did not have. known: the
+        one they have; past: that which L2 has."""
+        instead = known is None and past is not None and not flight.fenced
+        if instead:
+            assert past is not None
+            assert past.fresh is not None
             self._core.counts.add("stale")
             value = past.value
-            flight.land(value if rules.copier is None else rules.copier(value), ttl=0)
-            return
-        rules.fail(flight, error, call.cache)
+            # kept like one that L1 had, so that the loader is left alone for a moment
+            self.land(
+                flight, call.key, name, value if rules.copier is None else rules.copier(value), PAST,
+                extra=rules.grace + past.fresh, tags=self.decoded(past.tags), sequence=past.sequence, given=value,
+            )  # fmt: skip
+        else:
+            rules.fail(flight, error, call.cache)
+        postpone(call.cache, call.key, RETRY)
+        return instead
 
     def land_many(self, watched: tuple[int, int], landing: Sequence[Landing]) -> int:
         """Store what a load of many has brought, but for what was invalidated meanwhile; how many were stored."""

@@ -179,10 +179,36 @@ def test_grace_serves_when_the_loader_fails(tiers: Tiers, caplog: pytest.LogCapt
     assert "older value" in caplog.text
     with pytest.raises(RuntimeError):
         t.get("b")
+    assert t.stats().stale == other.stats().stale == 1
     source.error = None
     source.data["a"] = 2
     until(lambda: t.get("a") == 2)
     until(lambda: other.get("a") == 2)
+
+
+def test_in_grace_a_source_that_is_down_is_left_alone(
+    tiers: Tiers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also for what L2 alone has: one try a second for each key; and one warning, for however many keys."""
+    source = Source()
+    source.data = {i: i for i in range(50)}
+    tiers(source, ttl=0.2, grace=60).get_many(range(50))
+    began = time.monotonic()
+    passed(began, 0.25)
+    source.error = RuntimeError("no database")
+    other = tiers(source, ttl=0.2, grace=60)
+    source.taken()
+    with caplog.at_level(logging.WARNING, "fastcache"):
+        began = time.monotonic()
+        for _ in range(3):
+            assert [other.get(i) for i in range(50)] == list(range(50))
+        seconds = int(time.monotonic() - began)
+    assert len(source.taken()) <= 50 * (1 + seconds)
+    assert caplog.text.count("older value") <= 1 + seconds // 10
+    # and what was invalidated is not served by it
+    other.invalidate(0)
+    with pytest.raises(RuntimeError):
+        other.get(0)
 
 
 def test_grace_is_not_stale(tiers: Tiers) -> None:
@@ -207,6 +233,33 @@ def test_soft_timeout(tiers: Tiers) -> None:
     assert t.get("a") == 1
     source.gate.set()
     until(lambda: t.get("a") == 2)
+
+
+@pytest.mark.parametrize("option", ["soft_timeout", "hard_timeout"])
+def test_time_outs_serve_what_l2_alone_has(tiers: Tiers, option: str) -> None:
+    source = Source(a=1, b=1)
+    tiers(source, ttl=0.2, grace=60).get_many(["a", "b"])
+    began = time.monotonic()
+    passed(began, 0.25)
+    source.data.update(a=2, b=2)
+    source.gate.clear()
+    other = tiers(source, ttl=60, grace=60, **{option: 0.05})
+    assert other.get("a") == 1
+    second = Thread(other.get, "a")  # who waits for the same load
+    assert second.result() == 1
+    assert other.stats().stale == 2
+    assert source.taken() == ["a", "b", "a"]
+    # an invalidation ends it, for those that come after
+    other.invalidate("a")
+    call = Thread(other.get, "a")
+    until(lambda: source.loads == ["a"])
+    if option == "hard_timeout":
+        with pytest.raises(TimeoutError):
+            call.result()
+    source.gate.set()
+    if option == "soft_timeout":
+        assert call.result() == 2
+    assert other.get("b") == 2
 
 
 def test_hard_timeout(tiers: Tiers) -> None:
