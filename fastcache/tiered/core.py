@@ -27,6 +27,7 @@ from fastcache.tiered.gate import Cap, Gate
 from fastcache.tiered.index import Index
 from fastcache.tiered.loads import loads_of, no_loader
 from fastcache.tiered.options import TierOptions, default_rules
+from fastcache.tiered.past import Past, limited
 from fastcache.tiered.reads import Reads
 from fastcache.tiered.stats import Counts, L2Stats, TieredStats, under
 from fastcache.tiered.values import ABSENT, Values
@@ -136,7 +137,10 @@ class Core:
             trust.forever()
         self.asynchronous = asynchronous
         self.loader = loader_of(loader, asynchronous)
-        self.load_many = load_many_of(loader, asynchronous)
+        self.load_many = limited(
+            load_many_of(loader, asynchronous), options.hard_timeout, self.name, asynchronous
+        )
+        self.past = Past(self)
         self.source: Source | None = None
         if writer is not None:
             from fastcache.tiered.source import Source

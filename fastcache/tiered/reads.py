@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from fastcache.tiered.values import Opened
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """A key, and its name in L2."""
+
     key: Any
     encoded: bytes
     name: str
@@ -67,6 +69,8 @@ class Reads:
                 values = [core.held(key) for key in asked]
             found = {k: v for k, v in zip(asked, values, strict=True) if v is not ABSENT}
         missed = [key for key in asked if key not in found]
+        if missed and core.options.grace:
+            missed = core.past.rested(missed, found)
         if missed:
             yield from self._from_l2(missed, found)
             missed = [key for key in missed if key not in found]
@@ -174,7 +178,7 @@ class Reads:
         """What load_many has of these, into `found` and both tiers."""
         core = self._core
         assert core.load_many is not None
-        places = [_Place(key, *core.place(key)) for key in keys]
+        places = [Place(key, *core.place(key)) for key in keys]
         watched = watch(core.l1)
         try:
             leases = yield from self._lease_many(places, tags)
@@ -188,14 +192,21 @@ class Reads:
             if error is not None:
                 core.counts.add("load_failures")
                 yield from self._give_up(places, leases)
-                raise error
+                instead = None
+                if core.options.grace:
+                    instead = yield from core.past.instead(places, watched)
+                if instead is None:
+                    raise error
+                core.loads.complain("load_many failed, older values are served: %r", error)
+                found.update(instead)
+                return
             found.update({key: loaded.get(key, MISSING) for key in keys})
             each = _Loaded(found, cost / len(keys), tags)
             yield from self._store(places, leases, each, watched)
         finally:
             unwatch(core.l1)
 
-    def _lease_many(self, places: Sequence[_Place], tags: tuple[Any, ...]) -> Calls:
+    def _lease_many(self, places: Sequence[Place], tags: tuple[Any, ...]) -> Calls:
         core = self._core
         token = os.urandom(16)
         tokens: dict[Any, bytes] = {}
@@ -216,7 +227,7 @@ class Reads:
                 core.failed(error)
         return _Leases(token, {}, held, core.book.sequence, core.space is None)
 
-    def _give_up(self, places: Sequence[_Place], leases: _Leases) -> Calls:
+    def _give_up(self, places: Sequence[Place], leases: _Leases) -> Calls:
         names = [p.name for p in places if leases.tokens.get(p.key) == leases.token]
         if names:
             try:
@@ -226,7 +237,7 @@ class Reads:
 
     def _store(
         self,
-        places: Sequence[_Place],
+        places: Sequence[Place],
         leases: _Leases,
         loaded: _Loaded,
         watched: tuple[int, int],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -82,6 +83,57 @@ def test_a_failing_bulk_load(tiers: Tiers) -> None:
     assert other.stats().lease_waits == 0
     assert t.get_many(["a", "b"]) == {"a": 1, "b": 2}
     assert many.asked
+
+
+@pytest.mark.parametrize("where", ["L1", "L2"])
+def test_grace_of_bulk_loads(tiers: Tiers, where: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Older values are served if there is one for each key, and the source is left alone for a moment."""
+    source = Source(a=1, b=2, c=3)
+    options: dict[str, Any] = {"ttl": 0.2, "grace": 60}
+    first = tiers(tiers.many(source), **options)
+    first.get_many(["a", "b"])
+    ended = time.monotonic() + 0.25
+    until(lambda: time.monotonic() > ended)
+    t = first if where == "L1" else tiers(tiers.many(source), **options)
+    source.error = Broken()
+    with pytest.raises(Broken):
+        t.get_many(["a", "b", "c"])
+    failures = t.stats().load_failures
+    began = time.monotonic()
+    for _ in range(3):
+        assert t.get_many(["a", "b"]) == {"a": 1, "b": 2}
+    assert t.get("a") == 1
+    if time.monotonic() - began < 0.9:
+        assert t.stats().load_failures <= failures + 1
+    assert t.stats().stale >= 2
+    assert caplog.text.count("older values are served") == 1
+    t.invalidate("a")
+    with pytest.raises(Broken):
+        t.get_many(["a", "b"])
+    source.error = None
+    source.data.update(a=5, b=6)
+    until(lambda: t.get_many(["a", "b"]) == {"a": 5, "b": 6})
+
+
+def test_hard_timeout_of_bulk_loads(tiers: Tiers) -> None:
+    source = Source(a=1, b=2)
+    options: dict[str, Any] = {"ttl": 0.2, "lease": 30}
+    before = tiers(tiers.many(source), grace=60, **options)
+    before.get_many(["a", "b"])
+    ended = time.monotonic() + 0.25
+    until(lambda: time.monotonic() > ended)
+    source.gate.clear()
+    t = tiers(tiers.many(source), hard_timeout=0.1, **options)
+    with pytest.raises(TimeoutError, match=r"hard_timeout=0\.1"):
+        t.get_many(["a", "b"])
+    assert t.stats().load_failures == 1
+    graceful = tiers(tiers.many(source), hard_timeout=0.1, grace=60, **options)
+    assert graceful.get_many(["a", "b"]) == {"a": 1, "b": 2}
+    source.gate.set()
+    assert t.get_many(["a", "b"]) == {"a": 1, "b": 2}
+    source.error = TimeoutError("the loader's own")
+    with pytest.raises(TimeoutError, match="own"):
+        t.get_many(["c", "d"])
 
 
 @pytest.mark.parametrize("wrong", [None, 5, ["a", "b"], [("a", 1)], "ab"], ids=repr)
