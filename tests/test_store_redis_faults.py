@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -359,6 +361,40 @@ def test_an_answer_that_trickles_in_is_bounded_as_a_whole(
     assert time.monotonic() - begin < 20
     proxy.heal()
     assert run(store, space.read(NAME)).data == b"x" * 5000
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"*2147483647\r\n:1\r\n"],
+        [b"*21474", b"83647\r\n"],
+        [b">2147483647\r\n"],
+        [b"*", b"12345678901234567890"],
+    ],
+)
+def test_an_answer_of_too_many_parts_is_not_begun(run: Run, pieces: list[bytes]) -> None:
+    """The reader would make room for all of them, and take seconds to give that back."""
+
+    def lie(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.recv(65536)
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(0.02)  # so that each comes by itself; the outcome is the same if not
+            connection.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        store = RedisStore(f"redis://127.0.0.1:{server.getsockname()[1]}", timeout=10)
+        for steps in (space_of(store).read(NAME), space_of(store).counters()):
+            liar = threading.Thread(target=lie, args=(server,), daemon=True)
+            liar.start()
+            error = refused(run, store, steps)
+            assert error.kind == "protocol"
+            assert "so many parts" in str(error)
+            liar.join(10)
+        store.close()
 
 
 def test_what_was_cut_off_or_garbled_is_no_answer(

@@ -216,7 +216,7 @@ class Coherence:
         if core is None:
             return True
         with self._beating:
-            now, begun = self._trust.now, uptime()
+            now, begun, started = self._trust.now, uptime(), time.monotonic()
             counters: list[Counter] | None = None
             before = list(self._known)
             if core.teller is not None:
@@ -244,7 +244,7 @@ class Coherence:
                         "told of invalidations again, after %.1f s", time.monotonic() - self.lost_at
                     )
             self.heard_at = begun
-            self.lost_at = time.monotonic() + TRUST
+            self.lost_at = started + TRUST
             self.tried.set()
             return True
 

@@ -93,8 +93,9 @@ class Writes:
         if failure is not None:
             link.arrears.doubt(targets)
         link.arrears.postpone(targets)
+        failure = failure or StoreError(core.gate.where, "other", "it is left out after failures")
         if core.level == "strong":
-            raise failure or StoreError(core.gate.where, "other", "it is left out after failures")
+            raise failure
         core.complain(
             "pending", "an invalidation has not reached L2, it will be sent again: %s", failure
         )

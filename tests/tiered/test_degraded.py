@@ -120,6 +120,24 @@ def test_an_invalidation_that_does_not_get_through_is_sent_later(
     assert tiers(source).get("a") == 2
 
 
+def test_the_log_says_why_an_invalidation_waits(
+    tiers: Far, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    t = tiers.far(Source(), ttl=60)
+    t.get("hears")
+    proxy.refuse()
+    proxy.reset()
+    for number in range(6):
+        t.get(number)
+    until(lambda: t.cache._core.gate.open)
+    with caplog.at_level(logging.INFO, "fastcache"):
+        assert t.invalidate("a") is False
+        assert "left out after failures" in caplog.text
+        proxy.heal()
+        until(lambda: t.stats().state == "healthy")
+    assert "after -" not in caplog.text
+
+
 def test_its_key_keeps_clear_of_l2_until_then(tiers: Far, proxy: FaultProxy) -> None:
     """Even if L2 answers again, but has not been told yet."""
     source = Source(a=1)

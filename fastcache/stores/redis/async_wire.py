@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from fastcache.stores.redis.errors import Refusal, WireError
-from fastcache.stores.redis.way import MORE, PIECE, Greeting, new_reader, readable
+from fastcache.stores.redis.way import MORE, PARTS, PIECE, Greeting, new_reader, readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,7 @@ class AsyncWire:
     __slots__ = (
         "_count",
         "_future",
+        "_head",
         "_loop",
         "_out",
         "_reader",
@@ -48,6 +49,7 @@ class AsyncWire:
         self._future: asyncio.Future[None] | None = None
         self._replies: list[Any] = []
         self._count = 0
+        self._head: bytes | None = b""  # of the answer; None where the reader has it already
         self._out: memoryview | None = None
         loop.add_reader(connected, self._readable)
 
@@ -60,6 +62,7 @@ class AsyncWire:
         replies: list[Any] = []
         self._replies = replies
         self._count = count
+        self._head = b""
         loop = self._loop
         self._future = future = loop.create_future()
         timer = loop.call_later(self.way.trip, self._late)
@@ -158,6 +161,12 @@ class AsyncWire:
             return False
         reader, replies = self._reader, self._replies
         try:
+            if self._head is not None:
+                piece = self._head + piece
+                if piece[0] in PARTS and not self.way.is_bounded(piece):
+                    self._head = piece
+                    return True
+                self._head = None
             reader.feed(piece)
             while len(replies) < self._count:
                 reply = reader.gets()

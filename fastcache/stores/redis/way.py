@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import selectors
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 #: Bytes read at once, and the size of a request from which on sending it may take a while.
 PIECE: Final = 65536
 MORE: Final = object()
+#: First bytes of replies that have parts.
+PARTS: Final = b"*>"
+_COUNT = re.compile(rb".(-?[0-9]{1,7}\r\n)?")
 
 
 def pack(*words: str | bytes | int) -> bytes:
@@ -123,6 +127,17 @@ class Way:
         return WireError(
             self.where, "protocol", f"what it answers is not Redis' protocol ({str(what)[:80]})"
         )
+
+    def is_bounded(self, head: bytes) -> bool:
+        """Of the beginning of an answer that has parts: whether they may be read; False: more of it has to come
+        first. hiredis makes room for as many as it is told, and takes seconds to give that back. WireError: more than
+        anybody has asked for."""
+        found = _COUNT.match(head)
+        if found is not None and found[1] is not None:
+            return True
+        if len(head) > 9 or b"\r" in head:
+            raise self.nonsense(f"an answer of so many parts: {head[:24]!r}")
+        return False
 
     def failed(self, error: OSError) -> WireError:
         """A connection that could not be made."""

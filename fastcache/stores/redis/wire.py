@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import hiredis
 
 from fastcache.stores.redis.errors import Refusal, WireError
-from fastcache.stores.redis.way import MORE, PIECE, Greeting, new_reader, readable
+from fastcache.stores.redis.way import MORE, PARTS, PIECE, Greeting, new_reader, readable
 
 if TYPE_CHECKING:
     from fastcache.stores.redis.way import Way
@@ -52,27 +52,31 @@ class Wire:
     def one(self, data: bytes) -> Any:
         """The reply to one command; a Refusal if it is an error."""
         begin = monotonic()
+        head: bytes | None = b""
         try:
             self._socket.sendall(data)
             if len(data) < PIECE:
                 piece = self._socket.recv(PIECE)
                 if not piece:
                     raise self.way.closed()
-                reader = self._reader
-                reader.feed(piece)
-                reply = reader.gets()
-                if reply is not MORE:
-                    if reader.has_data():
-                        raise self.way.nonsense("more replies than requests")
-                    if type(reply) is Refusal:
-                        self.way.not_turned_away(reply)
-                    return reply
+                if piece[0] in PARTS:
+                    head = piece
+                else:
+                    reader, head = self._reader, None
+                    reader.feed(piece)
+                    reply = reader.gets()
+                    if reply is not MORE:
+                        if reader.has_data():
+                            raise self.way.nonsense("more replies than requests")
+                        if type(reply) is Refusal:
+                            self.way.not_turned_away(reply)
+                        return reply
         except (OSError, hiredis.ProtocolError) as error:
             raise self._gone(error) from error
         except BaseException:
             self.close()
             raise
-        return self._rest(begin, [], 1)[0]
+        return self._rest(begin, [], 1, head)[0]
 
     def many(self, data: bytes, count: int) -> list[Any]:
         """The replies to several commands."""
@@ -94,19 +98,18 @@ class Wire:
         """The replies to what `begin` has sent."""
         return self._rest(begin, [], count)
 
-    def _rest(self, begin: float, replies: list[Any], count: int) -> list[Any]:
+    def _rest(
+        self, begin: float, replies: list[Any], count: int, head: bytes | None = b""
+    ) -> list[Any]:
+        """head: the beginning of the answer, None where the reader has it already."""
         reader = self._reader
         trip = self.way.trip
         try:
             while True:
-                while len(replies) < count:
-                    reply = reader.gets()
-                    if reply is MORE:
-                        break
-                    if type(reply) is Refusal:
-                        self.way.not_turned_away(reply)
-                    replies.append(reply)
-                else:
+                if head and (head[0] not in PARTS or self.way.is_bounded(head)):
+                    reader.feed(head)
+                    head = None
+                if head is None and self._take(replies, count):
                     break
                 left = begin + trip - monotonic()
                 if left <= 0:
@@ -115,7 +118,10 @@ class Wire:
                 piece = self._socket.recv(PIECE)
                 if not piece:
                     raise self.way.closed()
-                reader.feed(piece)
+                if head is None:
+                    reader.feed(piece)
+                else:
+                    head += piece
             if reader.has_data():
                 raise self.way.nonsense("more replies than requests")
             self._socket.settimeout(trip)
@@ -125,6 +131,17 @@ class Wire:
             self.close()
             raise
         return replies
+
+    def _take(self, replies: list[Any], count: int) -> bool:
+        """Whether as many have come."""
+        while len(replies) < count:
+            reply = self._reader.gets()
+            if reply is MORE:
+                return False
+            if type(reply) is Refusal:
+                self.way.not_turned_away(reply)
+            replies.append(reply)
+        return True
 
     def _gone(self, error: Exception) -> WireError:
         """Close after an error; what to raise."""
