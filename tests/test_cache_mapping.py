@@ -167,7 +167,12 @@ def test_items_that_no_set_can_hold_are_compared_as_those_of_dict(compare: Any) 
     cache.set("dead", [0], ttl=1)
     clock.advance(1)
     cache["a"], cache["b"] = [1], [2]
-    for other in ({"a": [1], "b": [2]}, {"a": [1]}, {"a": [1], "b": [3]}, {"a": [1], "b": [2], "c": [3]}):
+    for other in (
+        {"a": [1], "b": [2]},
+        {"a": [1]},
+        {"a": [1], "b": [3]},
+        {"a": [1], "b": [2], "c": [3]},
+    ):
         wanted = compare({"a": [1], "b": [2]}.items(), other.items())
         assert compare(cache.items(), other.items()) is wanted, other
         wanted = compare(other.items(), {"a": [1], "b": [2]}.items())
@@ -175,7 +180,7 @@ def test_items_that_no_set_can_hold_are_compared_as_those_of_dict(compare: Any) 
         theirs.update(other)
         assert compare(theirs.items(), cache.items()) is wanted, other
     with pytest.raises(TypeError):
-        cache.keys() < ["a"]  # type: ignore[operator]  # noqa: B015
+        cache.keys() < ["a"]  # type: ignore[operator]
 
 
 def test_views_keep_the_cache_alive() -> None:

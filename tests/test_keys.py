@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
-from _support import run_python
+from _support import run_python, shown
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -103,7 +103,7 @@ class Outer:
         (time(12), time(12, fold=1)),
         (timedelta(days=1), timedelta(hours=24)),
     ],
-    ids=lambda keys: repr(keys[0])[:30],
+    ids=lambda keys: shown(keys[0])[:30],
 )
 def test_equal_keys_have_one_encoding(keys: tuple[Any, ...]) -> None:
     assert all(key == keys[0] for key in keys)

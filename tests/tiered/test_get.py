@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from _support import shown
 from tiered.support import Source, Thread, Tiers, until
 
 from fastcache import MISSING, Cache
@@ -128,7 +129,7 @@ def test_keys_that_are_equal_share_one_entry(tiers: Tiers) -> None:
         b"", b"\x00\xff", 0, -1, 2**200, 1.5, float("-inf"), None, (), ((),), ("a", 1, None, (b"x",)),
         tuple(range(2000)), frozenset({1, "a"}),
     ],
-    ids=lambda key: ascii(key)[:20],
+    ids=lambda key: ascii(shown(key))[1:20],
 )  # fmt: skip
 def test_unusual_keys(tiers: Tiers, key: Any) -> None:
     source = Source()
