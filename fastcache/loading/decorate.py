@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import weakref
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from fastcache._core import Cache, Cached, CallBinder, TierFront
 from fastcache.loading.options import Options, is_async
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contextvars import ContextVar
     from datetime import timedelta
 
+    from fastcache.loading.batch import BatchFunction
     from fastcache.loading.loader import Loader
     from fastcache.loading.rules import Rules
 
@@ -33,6 +34,28 @@ _prefixes: weakref.WeakValueDictionary[tuple[int, str], Cached[..., Any]] = (
 
 @overload
 def cached(fn: Callable[P, R], /) -> Cached[P, R]: ...
+@overload
+def cached(
+    fn: None = None,
+    /,
+    *,
+    batch: Literal[True],
+    max_batch: int = ...,
+    max_wait: Seconds = ...,
+    maxsize: int | None = ...,
+    policy: str = ...,
+    ttl: Seconds | Callable[..., Seconds | None] | None = ...,
+    tti: Seconds | None = ...,
+    jitter: float = ...,
+    tags: Iterable[Any] | Callable[..., Iterable[Any]] = ...,
+    cache: Cache[Any, Any] | None = ...,
+    namespace: str | None = ...,
+    none_ttl: Seconds | None = ...,
+    error_ttl: Mapping[type[BaseException], Seconds] | None = ...,
+    wait_timeout: Seconds | None = ...,
+    copy: bool = ...,
+    clock: Callable[[], float] | None = ...,
+) -> Callable[[Callable[..., Any]], BatchFunction]: ...
 @overload
 def cached(
     fn: None = None,
@@ -63,9 +86,7 @@ def cached(
     wait_timeout: Seconds | None = ...,
     copy: bool = ...,
     method: bool | None = ...,
-    batch: bool = ...,
-    max_batch: int = ...,
-    max_wait: Seconds = ...,
+    batch: Literal[False] = ...,
     clock: Callable[[], float] | None = ...,
 ) -> Callable[[Callable[P, R]], Cached[P, R]]: ...
 def cached(fn: Any = None, /, **options: Any) -> Any:

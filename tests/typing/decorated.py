@@ -10,6 +10,7 @@ from fastcache import (
     CacheInfo,
     CallKey,
     cache,
+    cached,
     fifo_cache,
     lfu_cache,
     lru_cache,
@@ -121,6 +122,27 @@ def methods(shop: Shop) -> None:
     shop.price(["a"])  # type: ignore[arg-type]
     bound: Callable[[str], int] = shop.price
     assert_type(bound("a"), int)
+
+
+@cached(batch=True, ttl=60, max_batch=10)
+def names(keys: list[int]) -> dict[int, str]:
+    return {}
+
+
+class Store:
+    @cached(batch=True)
+    async def names(self, keys: list[int]) -> dict[int, str]:
+        return {}
+
+
+async def batches() -> None:
+    # one key or several: which of them it is, mypy is not told
+    assert_type(names(1), Any)
+    assert_type(names([1, 2]), Any)
+    assert_type(names.cache_invalidate(1, 2), bool)
+    await Store().names(1)
+    cached(batch=True, stale=5)  # type: ignore[call-overload]
+    cached(max_wait=1)  # type: ignore[call-overload]
 
 
 def refused() -> None:
