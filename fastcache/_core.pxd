@@ -57,7 +57,7 @@ cdef class Cache:
     cdef int64_t total          # weight
     cdef int64_t bound          # its limit
     cdef uint32_t flags
-    cdef uint32_t quick         # no flags, and lru
+    cdef uint32_t quick         # PLAIN, TIME_ONLY or 0
     cdef uint32_t loading       # loads under way, each of which a removal has to fence
     cdef fc_mutex mutex
     cdef bint unbounded         # maxsize is None; `bound` is INT64_MAX

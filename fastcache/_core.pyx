@@ -206,6 +206,9 @@ cdef enum:
     HAS_SOFT = 32               # some entry may be kept for its loader alone
     TIMED = 9                   # HAS_TIME | HAS_DETAIL: the clock is read
     MORTAL = 3                  # HAS_TIME | HAS_TAGS: an entry that is held may be dead
+    # Cache.quick
+    PLAIN = 1                   # no flags, and lru
+    TIME_ONLY = 2               # nothing but deadlines, on the coarse clock
     # clock_kind
     CLOCK_COARSE = 0
     CLOCK_PRECISE = 1
@@ -221,6 +224,7 @@ cdef enum:
     ADD = 1
 
 POLICY_NAMES = ("lru", "fifo", "lfu")       # by Policy.kind
+cdef tuple POLICIES = POLICY_NAMES
 cdef tuple CAUSES = ("explicit", "replaced", "size", "expired")
 
 cdef object UNSET = ...             # an option that was not given: a default that signatures can show
@@ -292,8 +296,9 @@ cdef double jitter_draw() noexcept:
     return <double>((x * 0x2545F4914F6CDD1DULL) >> 11) / 9007199254740992.0
 
 
-cdef int64_t PRECISE_BELOW = 100_000_000    # ns: a shorter ttl needs the precise clock
-cdef int64_t COARSE_LAG = 250_000_000       # ns: more than the coarse clock is ever behind
+cdef enum:
+    PRECISE_BELOW = 100_000_000         # ns: a shorter ttl needs the precise clock
+    COARSE_LAG = 250_000_000            # ns: more than the coarse clock is ever behind
 cdef int64_t NEVER_FRESH = INT64_MIN + COARSE_LAG   # before all that a clock may say
 
 cdef object _live = None                    # debug builds: id -> weak reference, of all caches
@@ -361,9 +366,14 @@ cdef inline int64_t time_if_any(Cache self) except? -1:
 
 
 cdef inline void flags_on(Cache self, uint32_t flags) noexcept:
-    """Locked. Every change of flags: whether hit_at_once will do follows from them."""
+    """Locked. Every change of flags or of the clock: whether hit_at_once will do follows from them."""
     show(&self.flags, self.flags | flags)
-    show(&self.quick, self.flags == 0 and self.order.kind == LRU)
+    if self.flags == 0 and self.order.kind == LRU:
+        show(&self.quick, PLAIN)
+    elif self.flags == HAS_TIME and self.clock_kind == CLOCK_COARSE:
+        show(&self.quick, TIME_ONLY)
+    else:
+        show(&self.quick, 0)
 
 
 cdef int time_on(Cache self, int64_t ttl) except -1:
@@ -375,10 +385,10 @@ cdef int time_on(Cache self, int64_t ttl) except -1:
             unlock(self)
             raise MemoryError
         wheel_init(self.wheel)
-    flags_on(self, HAS_TIME)
     if self.clock_kind == CLOCK_COARSE and ttl < PRECISE_BELOW:
         # the same time line, never behind the coarse one
         show(&self.clock_kind, CLOCK_PRECISE)
+    flags_on(self, HAS_TIME)
     unlock(self)
     return 0
 
@@ -759,16 +769,11 @@ cdef class Cache:
         cdef int64_t ttl_ns = duration(ttl, "ttl")
         cdef int64_t tti_ns = duration(tti, "tti")
         cdef double shorten = fraction(jitter, "jitter")
-        cdef int kind
-        if not isinstance(policy, str):
-            raise TypeError(f"policy must be a str, got {policy!r}")
-        if policy not in POLICY_NAMES:
-            raise ValueError(f"policy must be one of {', '.join(POLICY_NAMES)}, got {policy!r}")
-        kind = POLICY_NAMES.index(policy)
+        cdef int kind = kind_of(policy)
         need_callable(weigher, "weigher")
         need_callable(listener, "listener")
         need_callable(clock, "clock")
-        if not isinstance(details, bool):
+        if details is not True and details is not False:
             raise TypeError(f"details must be a bool, got {details!r}")
         if name is not None and not isinstance(name, str):
             raise TypeError(f"name must be a str or None, got {name!r}")

@@ -40,8 +40,9 @@ cdef inline bint same_number(PyObject *a, PyObject *b) noexcept:
 
 cdef inline bint all_alive(Cache self) noexcept:
     """Whether entries have nothing, or nothing but deadlines, and those are all far away. Locked."""
-    return self.flags == 0 or (self.flags == HAS_TIME and self.clock_kind == CLOCK_COARSE and
-                               likely(clock_coarse() < self.wheel.due - COARSE_LAG))
+    if self.quick == TIME_ONLY:
+        return likely(clock_coarse() < self.wheel.due - COARSE_LAG)
+    return self.flags == 0
 
 
 cdef inline int hit_at_once(Cache self, PyObject *key, uint64_t hash, PyObject **value) noexcept:
@@ -60,7 +61,7 @@ cdef inline int held_at_once(Cache self, PyObject *key, uint64_t hash, PyObject 
     lock(self)
     # no conditional expressions here: Cython makes objects of their branches
     if lru:
-        plain = self.quick
+        plain = self.quick == PLAIN
     else:
         plain = all_alive(self)
     if unlikely(not plain):
@@ -138,17 +139,19 @@ cdef PyObject* front_get_tuple(PyObject *self, PyObject **args, Py_ssize_t nargs
 
 
 cdef PyObject* front_get_slower(PyObject *self, PyObject **args, Py_ssize_t nargs, uint64_t hash) noexcept:
-    """Other policies, expiry, equal strings: all that look_quickly can do."""
+    """Other policies, expiry, equal strings."""
     cdef PyObject *value
-    cdef int r = raw_held_at_once(self, args[0], hash, &value)
-    if likely(r == HIT):
+    if likely(raw_held_at_once(self, args[0], hash, &value) == HIT):
         return value
-    if r == MISS:
-        raw_count_miss(self)
-    else:
-        r = raw_look_quickly(self, args[0], hash, &value)
-        if r == HIT:
-            return value
+    return raw_front_get_slowest(self, args, nargs, hash)
+
+
+cdef PyObject* front_get_slowest(PyObject *self, PyObject **args, Py_ssize_t nargs, uint64_t hash) noexcept:
+    """All that look_quickly can do."""
+    cdef PyObject *value
+    cdef int r = raw_look_quickly(self, args[0], hash, &value)
+    if r == HIT:
+        return value
     if r == UNSURE:
         return further_get(self, args, nargs, NULL)
     value = args[1] if nargs == 2 else <PyObject*>None
@@ -186,7 +189,7 @@ cdef inline int args_at_once(Cache self, PyObject **args, Py_ssize_t n, PyObject
     cdef Entry *p
     cdef PyObject **items
     cdef Py_ssize_t j, size = n + (2 * nkw + 1 if nkw else 0) + (n + nkw if typed else 0)
-    if unlikely(not glance(&self.quick)):
+    if unlikely(glance(&self.quick) != PLAIN):
         return UNSURE
     for j in range(n):
         if unlikely(not hash_at_once(args[j], &h)):
@@ -210,7 +213,7 @@ cdef inline int args_at_once(Cache self, PyObject **args, Py_ssize_t n, PyObject
     mixed = mix(<uint64_t>tuple_hash_end(acc, size))
     hash[0] = mixed
     lock(self)
-    if FREE_THREADED and unlikely(not self.quick):
+    if FREE_THREADED and unlikely(self.quick != PLAIN):
         unlock(self)
         return UNSURE
     s = table_segment(&self.table, <uint32_t>(mixed >> 32))
@@ -272,15 +275,21 @@ cdef inline int put_at_once(Cache self, PyObject *key, uint64_t hash, PyObject *
 # pays for the registers that another one needs.
 
 cdef PyObject* call(PyObject *function, PyObject **args, size_t nargsf, PyObject *names) noexcept:
+    cdef Py_ssize_t n = vectorcall_nargs(nargsf)
+    if unlikely(names != NULL):
+        return raw_call_of_names(function, args, nargsf, names)
+    if likely(n == 1):
+        return raw_call_of_one(function, args, nargsf)
+    if likely(n == 2):
+        return raw_call_of_two(function, args, nargsf)
+    return raw_call_of_args(function, raw_store(function), args, nargsf)
+
+
+cdef PyObject* call_of_one(PyObject *function, PyObject **args, size_t nargsf) noexcept:
+    """One positional argument, untyped."""
     cdef uint64_t hash
     cdef PyObject *value
     cdef int r
-    if unlikely(names != NULL):
-        return raw_call_of_names(function, args, nargsf, names)
-    if vectorcall_nargs(nargsf) != 1:
-        if likely(vectorcall_nargs(nargsf) == 2):
-            return raw_call_of_two(function, args, nargsf)
-        return raw_call_of_args(function, raw_store(function), args, nargsf)
     if unlikely(not mix_at_once(args[0], &hash)):
         return raw_call_of_args(function, raw_store(function), args, nargsf)
     r = raw_hit_at_once(raw_store(function), args[0], hash, &value)
@@ -293,7 +302,7 @@ cdef PyObject* call(PyObject *function, PyObject **args, size_t nargsf, PyObject
 
 
 cdef PyObject* call_of_own_missed(PyObject *function, PyObject **args, size_t nargsf, uint64_t hash) noexcept:
-    # so that the call above is a jump: call_through takes more arguments than there are registers
+    # so that it is reached by a jump: call_through takes more arguments than there are registers
     return raw_call_through(function, NULL, args, nargsf, NULL, args[0], hash)
 
 

@@ -32,12 +32,15 @@ cdef int64_t duration(object value, str name) except? -1:
 
 cdef double fraction(object value, str name) except? -1:
     cdef double x
-    if isinstance(value, (bool, str, bytes, bytearray)):
+    if PyFloat_CheckExact(value):
+        x = PyFloat_AS_DOUBLE(value)
+    elif isinstance(value, (bool, str, bytes, bytearray)):
         raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}")
-    try:
-        x = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}") from None
+    else:
+        try:
+            x = float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise TypeError(f"{name} must be a number from 0 to 1, got {value!r}") from None
     if not 0.0 <= x <= 1.0:
         raise ValueError(f"{name} must be from 0 to 1, got {value!r}")
     return x
@@ -46,9 +49,12 @@ cdef double fraction(object value, str name) except? -1:
 cdef int64_t whole(object value, str name, str what) except? -1:
     """An int from 0 to 2**63 - 1; anything with __index__, but no bool."""
     cdef object i
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    if type(value) is int:
+        i = value
+    elif isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be {what}, got {value!r}")
-    i = value.__index__()
+    else:
+        i = value.__index__()
     if i < 0:
         raise ValueError(f"{name} must not be negative, got {value!r}")
     if i > INT64_MAX:
@@ -58,6 +64,16 @@ cdef int64_t whole(object value, str name, str what) except? -1:
 
 cdef int64_t bound_of(object maxsize) except? -1:
     return INT64_MAX if maxsize is None else whole(maxsize, "maxsize", "an int or None")
+
+
+cdef int kind_of(object policy) except -1:
+    cdef int kind
+    if not isinstance(policy, str):
+        raise TypeError(f"policy must be a str, got {policy!r}")
+    for kind in range(len(POLICIES)):
+        if policy is POLICIES[kind] or policy == POLICIES[kind]:
+            return kind
+    raise ValueError(f"policy must be one of {', '.join(POLICIES)}, got {policy!r}")
 
 
 cdef int need_callable(object value, str name) except -1:

@@ -45,6 +45,7 @@ cdef extern from *:
     static FC_ALWAYS_INLINE int FC_CORE(all_alive)(FC_CACHE);
     static FC_ALWAYS_INLINE int FC_CORE(put_at_once)(FC_CACHE, PyObject *, uint64_t, PyObject *);
     static FC_NOINLINE PyObject *FC_CORE(call_of_args_further)(FC_FUNCTION, PyObject **, size_t, uint64_t, int);
+    static FC_NOINLINE PyObject *FC_CORE(call_of_one)(PyObject *, PyObject **, size_t);
     static FC_NOINLINE PyObject *FC_CORE(call_of_two)(PyObject *, PyObject **, size_t);
     static FC_NOINLINE PyObject *FC_CORE(call_of_own_missed)(PyObject *, PyObject **, size_t, uint64_t);
     static FC_NOINLINE PyObject *FC_CORE(call_of_shape_missed)(FC_FUNCTION, PyObject **, size_t, PyObject *, uint64_t);
@@ -52,6 +53,8 @@ cdef extern from *:
     static FC_NOINLINE PyObject *FC_CORE(call_of_own_key)(FC_FUNCTION, PyObject **, size_t, uint64_t);
     static FC_NOINLINE PyObject *FC_CORE(front_get_tuple)(PyObject *, PyObject **, Py_ssize_t);
     static FC_NOINLINE PyObject *FC_CORE(front_get_slower)(PyObject *, PyObject **, Py_ssize_t, uint64_t);
+    static FC_NOINLINE PyObject *FC_CORE(front_get_slowest)(PyObject *, PyObject **, Py_ssize_t, uint64_t);
+    #define raw_front_get_slowest(self, args, nargs, hash) FC_CORE(front_get_slowest)(self, args, nargs, hash)
     static FC_NOINLINE void FC_CORE(promote_further)(FC_CACHE, uint32_t);
     static FC_NOINLINE int FC_CORE(mix_key)(PyObject *, uint64_t *);
     static FC_NOINLINE int FC_CORE(look)(FC_CACHE, PyObject *, uint64_t, PyObject **);
@@ -85,6 +88,7 @@ cdef extern from *:
         FC_CORE(put_at_once)((FC_CACHE)(cache), key, hash, value)
     #define raw_args_at_once(cache, args, n, names, nkw, typed, hash, value) \\
         FC_CORE(args_at_once)((FC_CACHE)(cache), args, n, names, nkw, typed, hash, value)
+    #define raw_call_of_one(function, args, nargsf) FC_CORE(call_of_one)(function, args, nargsf)
     #define raw_call_of_two(function, args, nargsf) FC_CORE(call_of_two)(function, args, nargsf)
     #define raw_call_of_names(function, args, nargsf, names) FC_CORE(call_of_names)(function, args, nargsf, names)
     #define raw_call_of_args_further(function, args, nargsf, hash, r) \\
@@ -157,11 +161,13 @@ cdef extern from *:
     int raw_put_at_once(PyObject*, PyObject*, uint64_t, PyObject*) noexcept
     int raw_args_at_once(
         PyObject*, PyObject**, Py_ssize_t, PyObject*, Py_ssize_t, bint, uint64_t*, PyObject**) noexcept
+    PyObject* raw_call_of_one(PyObject*, PyObject**, size_t) noexcept
     PyObject* raw_call_of_two(PyObject*, PyObject**, size_t) noexcept
     PyObject* raw_call_of_names(PyObject*, PyObject**, size_t, PyObject*) noexcept
     PyObject* raw_call_of_args_further(PyObject*, PyObject**, size_t, uint64_t, int) noexcept
     PyObject* raw_call_of_own_missed(PyObject*, PyObject**, size_t, uint64_t) noexcept
     PyObject* raw_call_of_shape_missed(PyObject*, PyObject**, size_t, PyObject*, uint64_t) noexcept
+    PyObject* raw_front_get_slowest(PyObject*, PyObject**, Py_ssize_t, uint64_t) noexcept
     bint raw_typed(PyObject*) noexcept
     void raw_count_miss(PyObject*) noexcept
     PyObject* raw_store(PyObject*) noexcept
