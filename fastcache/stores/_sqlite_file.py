@@ -105,6 +105,12 @@ class Database:
         return connection
 
     @property
+    def is_open(self) -> bool:
+        """Whether `ready` has nothing to do."""
+        head = self._head
+        return self._connection is not None and head is not None and head[EPOCH] == self._epoch
+
+    @property
     def connection(self) -> sqlite3.Connection:
         """The connection that `ready` found, whatever has happened since: names have their numbers there."""
         assert self._connection is not None

@@ -24,7 +24,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     T = TypeVar("T")
     #: Requests out, answers in, the result at the end.
@@ -310,13 +310,25 @@ class Store(ABC):
         """`close`, and what belongs to the running event loop."""
         self.close()
 
-    def run(self, steps: Steps[T]) -> T:
-        """The result of an operation, blocking."""
+    def run_at_once(self, steps: Steps[T]) -> T:
+        """`run`, but StoreError of kind "timeout" instead of waiting for other threads or processes. Matters to stores
+        whose spaces share memory."""
+        return self.run(steps)
+
+    async def apart(self, function: Callable[[], T]) -> T:
+        """function(), which may block, in a thread."""
+        import asyncio
+
+        return await asyncio.to_thread(function)
+
+    def run(self, steps: Steps[T], send: Callable[[Any], Any] | None = None) -> T:
+        """The result of an operation, blocking. send: instead of the store's."""
+        send = send or self.send
         try:
             request = next(steps)
             while True:
                 try:
-                    answer = self.send(request)
+                    answer = send(request)
                 except Exception as error:  # noqa: BLE001 - the operation's to handle
                     request = steps.throw(error)
                 else:

@@ -28,10 +28,10 @@ from fastcache.stores.protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import ThreadPoolExecutor
 
-    from fastcache.stores.protocol import Steps
+    from fastcache.stores.protocol import Steps, T
 
     Changed = Iterable[int]
 
@@ -113,6 +113,26 @@ class SQLiteStore(Store):
             if waited:
                 file.wait_as_usual()
             lock.release()
+
+    def run_at_once(self, steps: Steps[T]) -> T:
+        """`run`, without waiting for another thread or process: else StoreError, kind "timeout"."""
+        return self.run(steps, self._send_at_once)
+
+    def _send_at_once(self, request: Any) -> Any:
+        if not self._file.is_open:
+            raise StoreError(self.where, "timeout", "the file is not open yet")
+        return self._send(request, time.monotonic())
+
+    async def apart(self, function: Callable[[], T]) -> T:
+        """function(), which may block, in the store's thread. StoreError: that has ended."""
+        import asyncio
+
+        loop, thread = asyncio.get_running_loop(), self._thread()
+        try:
+            running = loop.run_in_executor(thread, function)
+        except RuntimeError as error:  # closed since, or the interpreter ends
+            raise StoreError(self.where, "closed", str(error)) from None
+        return await running
 
     def _repaired(self, error: Exception) -> bool:
         """Whether the request may be tried once more."""

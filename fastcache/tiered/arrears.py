@@ -124,12 +124,17 @@ class Arrears:
             core.forget_key(decode(message.body), name)
             self.postpone([target])
 
+    @property
+    def owes(self) -> bool:
+        """Whether there is something for `settle` to send."""
+        return bool(self.pending or self.pending_all or self._pending_marks)
+
     def settle(self) -> None:
         """L2 answers: send what is pending. StoreError."""
         core = self._core()
         if core is None or core.space is None or core.store is None or core.gate.open:
             return
-        if not (self.pending or self.pending_all or self._pending_marks):
+        if not self.owes:
             return
         with self._lock:
             waiting = list(self.pending.items())

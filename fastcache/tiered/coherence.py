@@ -248,15 +248,20 @@ class Coherence:
             self.tried.set()
             return True
 
-    def catch_up(self) -> None:
+    def catch_up(self, wait: bool = True) -> None:
         """Where the counters lie in shared memory: see which have advanced by others, and trust up to there.
-        StoreError."""
+        StoreError. wait: for other threads and processes."""
         core = self._core()
         if core is None or core.space is None or core.store is None:
             return
-        with self._beating:
+        run = core.store.run if wait else core.store.run_at_once
+        if not wait and self.arrears.owes and not core.gate.open:
+            raise StoreError(core.store.where, "timeout", "there are invalidations to be sent")
+        if not self._beating.acquire(wait, core.store.trip if wait else -1):
+            raise StoreError(core.store.where, "timeout", "another thread is at it")
+        try:
             begun, heard_at = self._trust.now, uptime()
-            incarnation = core.store.run(core.space.counters())[0].incarnation
+            incarnation = run(core.space.counters())[0].incarnation
             memory = core.space.generations()
             shared, own = memory.shared, memory.own
             now = (shared[0] - own[0]) % 2**64
@@ -274,7 +279,8 @@ class Coherence:
             if changed:
                 self._counts.add("received", len(changed))
                 self.missed(changed)
-            self.arrears.settle()
+            if wait:
+                self.arrears.settle()
             self._trust.agree(now)
             if core.level == "bounded":
                 # not for ever: that the file itself was replaced is seen by looking only
@@ -282,6 +288,8 @@ class Coherence:
             self.heard_at = heard_at
             self.lost_at = time.monotonic()
             self.blind = False
+        finally:
+            self._beating.release()
 
     def _compare(self, counters: Sequence[Counter], before: Sequence[Counter | None]) -> None:
         """before: what was known when the counters were asked for. Since then messages may have come that tell of

@@ -18,16 +18,16 @@ from fastcache._keys import (
     places_of,
     register_kind,
 )
-from fastcache._redact import shown
 from fastcache.loading.loader import Call
 from fastcache.stores.protocol import BUCKETS, Space, Store, StoreError, Target, bucket_of
 from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
 from fastcache.tiered.coherence import Coherence, uptime
 from fastcache.tiered.gate import Cap, Gate
 from fastcache.tiered.index import Index
-from fastcache.tiered.loads import loads_of, no_loader
+from fastcache.tiered.loaders import limited, load_many_of, loader_of, no_loader
+from fastcache.tiered.loads import loads_of
 from fastcache.tiered.options import TierOptions, default_rules
-from fastcache.tiered.past import Past, limited
+from fastcache.tiered.past import Past
 from fastcache.tiered.reads import Reads
 from fastcache.tiered.stats import Counts, L2Stats, TieredStats, under
 from fastcache.tiered.values import ABSENT, Values
@@ -217,7 +217,8 @@ class Core:
     def blocking(self) -> dict[Any, Any]:
         """Calls that are awaited -> those that block."""
         stores = {self.store, None if self.teller is None else self.teller.store} - {None}
-        return {store.asend: store.send for store in stores if store is not None}
+        sends = {store.asend: store.send for store in stores if store is not None}
+        return {**sends, self.alook: self.look}
 
     def target(self, key: Any) -> Target:
         encoded, name = self.place(key)
@@ -326,16 +327,33 @@ class Core:
             return Call(None, self.l1, key, self.loader, (key,), {}, tags=tags)
         return Call(None, self.l1, key, function, (), {}, ttl=ttl, tags=tags)
 
-    def look(self) -> None:
-        """Where the changes of others are seen in shared memory: heed those that came."""
+    def look(self, wait: bool = True) -> bool:
+        """Where the changes of others are seen in shared memory: heed those that came. wait: for other threads and
+        processes, but never for an L2 that is left out. False: it would have had to wait."""
         link = self.link
         if link is None or self.trust:
-            return
+            return True
         link.start()
+        left_out = self.gate.open
         try:
-            link.catch_up()
+            link.catch_up(wait and not left_out)
         except StoreError as error:
+            if not (wait or left_out):
+                return False
             link.blind = True
+            if not left_out:
+                self.failed(error)
+        return True
+
+    async def alook(self) -> None:
+        """`look` where the event loop must not wait."""
+        if self.store is None or self.look(wait=False):
+            return
+        try:
+            await self.store.apart(self.look)
+        except StoreError as error:
+            if self.link is not None:
+                self.link.blind = True
             self.failed(error)
 
     def held(self, key: Any) -> Any:
@@ -346,7 +364,8 @@ class Core:
         if link is None:
             return ABSENT
         if self.shares_memory:
-            self.look()
+            if not self.look(wait=not self.asynchronous):
+                return ABSENT
             if not link.blind:
                 return self.l1.get(key, ABSENT)
         if not link.tried.is_set():
@@ -358,6 +377,12 @@ class Core:
         if value is not ABSENT:
             self.counts.add("stale")
         return value
+
+    async def aheld(self, key: Any) -> Any:
+        """The same, where the event loop must not wait."""
+        if self.shares_memory:
+            await self.alook()
+        return self.held(key)
 
     def again(self, key: Any) -> bool:
         """Whether a load is to begin though L1 has the key: what it has may not be served."""
@@ -442,37 +467,6 @@ def teller_of(core: Core, backplane: Any, asynchronous: bool) -> Teller | None:
         return Teller(core.store, core.space, core.send, True)
     send = store.asend if asynchronous else store.send
     return Teller(store, store.space(core.namespace, core.origin), send, False)
-
-
-def loader_of(loader: Any, asynchronous: bool) -> Callable[..., Any]:
-    """What loads one key: the function given, or the `load` of an object; TypeError for others."""
-    if loader is None:
-        return no_loader
-    load = getattr(loader, "load", None) or loader
-    if not callable(load):
-        raise TypeError(f"loader must be callable, or have a method load(key), got {shown(loader)}")
-    from fastcache.loading.options import is_async
-
-    if is_async(load) and not asynchronous:
-        raise TypeError(
-            f"loader must not be async for a TieredCache, got {loader!r}: use AsyncTieredCache"
-        )
-    if not is_async(load) and asynchronous:
-        raise TypeError(f"loader must be async for an AsyncTieredCache, got {loader!r}")
-    return load  # type: ignore[no-any-return]
-
-
-def load_many_of(loader: Any, asynchronous: bool) -> Callable[..., Any] | None:
-    """What loads many keys, if the loader has that; TypeError where it is of the other face."""
-    load_many = getattr(loader, "load_many", None)
-    if load_many is None:
-        return None
-    from fastcache.loading.options import is_async
-
-    if not callable(load_many) or is_async(load_many) != asynchronous:
-        kind = "a coroutine function" if asynchronous else "a plain function"
-        raise TypeError(f"load_many of loader={loader!r} must be {kind}, got {load_many!r}")
-    return load_many  # type: ignore[no-any-return]
 
 
 def checked_namespace(namespace: Any, needed: bool) -> str | None:

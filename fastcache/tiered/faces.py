@@ -360,7 +360,7 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def _get_further(self, key: Any, default: Any, tags: tuple[Any, ...] | None) -> Any:
         core = self._core
-        value = ABSENT if self._trust else core.held(key)
+        value = ABSENT if self._trust else await core.aheld(key)
         if value is ABSENT:
             value = await core.loads.fetch(core.call(key, tags=tags), core.again(key))
         return default if value is MISSING else value
@@ -376,7 +376,7 @@ class AsyncTieredCache(_Face[K, V]):
         """The value of key; if no tier has it await factory() makes it, once at a time over all processes."""
         value = self._look(key, ABSENT)
         if value is ABSENT or value is MISSING:
-            value = self._core.held(key) if not self._trust else ABSENT
+            value = await self._core.aheld(key) if not self._trust else ABSENT
         if value is ABSENT or value is MISSING:
             call, again, made = self._get_or_set(key, factory, ttl, tags)
             value = await self._core.loads.fetch(call, again)

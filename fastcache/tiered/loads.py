@@ -21,6 +21,7 @@ from fastcache.loading.threads import ThreadLoader
 from fastcache.stores.protocol import Fill, StoreError
 from fastcache.tiered.book import FUNCTION
 from fastcache.tiered.drivers import acarry, carry
+from fastcache.tiered.loaders import no_loader
 from fastcache.tiered.quick import UNASKED, QuickLoader
 from fastcache.tiered.values import ABSENT, PAST
 
@@ -80,11 +81,15 @@ class TierLoads(Loader):
     ) -> Any:
         """The value of a call that L1 may not answer by itself (of an async function: a coroutine)."""
         core = self.core
+        call = Call(cached, core.l1, key, self.function, args, kwargs)
+        if self.asynchronous:
+            return self._auntrusted(call)
         value = core.held(key)
-        if value is ABSENT:
-            call = Call(cached, core.l1, key, self.function, args, kwargs)
-            return self.fetch(call, core.again(key))
-        return _returning(value) if self.asynchronous else value
+        return self.fetch(call, core.again(key)) if value is ABSENT else value
+
+    async def _auntrusted(self, call: Call) -> Any:
+        value = await self.core.aheld(call.key)
+        return await self.fetch(call, self.core.again(call.key)) if value is ABSENT else value
 
     def invalidate(self, key: Any) -> Any:
         """Of a call, everywhere; of an AsyncTieredCache, to be awaited."""
@@ -238,7 +243,10 @@ class TierLoads(Loader):
         if link is None:
             return
         if self.core.shares_memory:
-            self.core.look()  # nothing that is stored from now on is older than this
+            # nothing that is stored from now on is older than this
+            _, error = yield self.core.alook if self.asynchronous else self.core.look, (), {}
+            if error is not None:
+                raise error
             return
         if link.tried.is_set():
             return
@@ -472,15 +480,6 @@ class Before(NamedTuple):
     healthy: bool
     capped: bool
     past: Opened | None
-
-
-async def _returning(value: Any) -> Any:
-    return value
-
-
-def no_loader() -> Any:
-    """Stands for a loader where there is none."""
-    return MISSING
 
 
 class ThreadTierLoads(QuickLoader, TierLoads, ThreadLoader):

@@ -1,22 +1,18 @@
-"""Bulk loads that fail or take too long: their limit, and the older values that may be had instead."""
+"""Bulk loads that fail: the older values that may be had instead."""
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import queue
 from typing import TYPE_CHECKING, Any
 
 from fastcache._core import kept, postpone
 from fastcache._types import MISSING
 from fastcache.loading.rules import RETRY
-from fastcache.loading.threads import timed
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered.loads import ask
 from fastcache.tiered.values import PAST, Landing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from fastcache.loading.loader import Doing
     from fastcache.tiered.core import Core
@@ -95,49 +91,3 @@ class Past:
         if opened.fresh is None or opened.fresh > 0:
             return opened.value is not MISSING
         return not opened.missing and -opened.fresh < self._core.options.grace
-
-
-def limited(
-    load_many: Callable[..., Any] | None, seconds: float | None, name: str, asynchronous: bool
-) -> Callable[..., Any] | None:
-    """The same, with a TimeoutError after so many seconds. What it brings later is lost."""
-    if load_many is None or seconds is None:
-        return load_many
-    text = f"{name}: load_many took longer than hard_timeout={seconds!r} seconds"
-    if asynchronous:
-
-        async def awaited(keys: list[Any]) -> Any:
-            try:
-                async with asyncio.timeout(seconds) as limit:
-                    return await load_many(keys)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-            raise TimeoutError(text)
-
-        return awaited
-
-    def called(keys: list[Any]) -> Any:
-        context = contextvars.copy_context()
-        outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-
-        def carry_out() -> None:
-            try:
-                outcomes.put((load_many(keys), None))
-            except BaseException as error:  # noqa: BLE001 - the caller's
-                outcomes.put((None, error))
-
-        if timed.inside() or not timed.submit(lambda: context.run(carry_out)):
-            return load_many(keys)
-        try:
-            value, error = outcomes.get(timeout=seconds)
-        except queue.Empty:
-            raise TimeoutError(text) from None
-        try:
-            if error is not None:
-                raise error
-            return value
-        finally:
-            del error
-
-    return called

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import threading
 import weakref
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from stress.support import run_child, scaled
 from tiered.support import Face, Loop, Source, Thread, Tiers, until
 
-from fastcache import AsyncTieredCache, Cache, TieredCache
+from fastcache import AsyncTieredCache, Cache, TieredCache, cached
 from fastcache.stores import RedisStore, SQLiteStore
 
 
@@ -210,7 +211,7 @@ def test_threads_hammer_one_cache(tiers: Tiers) -> None:
 EXIT = """
 import asyncio, logging
 logging.basicConfig(level=logging.INFO)
-from fastcache import AsyncTieredCache, Cache, TieredCache
+from fastcache import AsyncTieredCache, Cache, TieredCache, cached
 from fastcache.stores import RedisStore, SQLiteStore
 where, how = sys.argv[1:]
 store = RedisStore(where) if where.startswith("redis") else SQLiteStore(where)
@@ -341,3 +342,45 @@ print("ok")
 """
     url = request.getfixturevalue("redis_server").url
     assert run_child(code, url, f"fork-{tmp_path.name}") == "ok\n"
+
+
+def test_the_loop_does_not_wait_for_a_file_that_is_locked(tmp_path: Path) -> None:
+    """Neither where L1 has the value, but what others have changed is to be seen first."""
+
+    async def scene() -> int:
+        async def load(key: str) -> str:
+            return key
+
+        store = SQLiteStore(tmp_path / "l2.db", timeout=1.0)
+        t: AsyncTieredCache[str, str] = AsyncTieredCache(
+            Cache(10), store, namespace="locked", loader=load, ttl=60
+        )
+        assert await t.get("a") == await t.get_or_set("b", lambda: load("a")) == "a"
+        by_function = cached(cache=t, namespace="f")(load)
+        assert await by_function("c") == "c"
+        lock = sqlite3.connect(tmp_path / "l2.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        told = asyncio.create_task(t.invalidate("x"))
+        await asyncio.sleep(0)
+        while not store._lock.locked():  # noqa: ASYNC110 - its thread waits for the file
+            await asyncio.sleep(0)
+        t._trust.end()  # as it does after a second
+        reads = [
+            asyncio.create_task(read)
+            for read in (
+                t.get("a"), t.get_or_set("b", lambda: load("b")), t.get_many(["a", "b"]), by_function("c"),
+            )
+        ]  # fmt: skip
+        turns = 0
+        while not told.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert await told is False
+        lock.execute("ROLLBACK")
+        lock.close()
+        assert await asyncio.gather(*reads) == ["a", "a", {"a": "a", "b": "a"}, "c"]
+        await t.close()
+        await store.aclose()
+        return turns
+
+    assert asyncio.run(scene()) > 1000
