@@ -37,6 +37,8 @@ log = logging.getLogger("fastcache")
 LOAD, WAIT, CALL = "load", "wait", "call"
 #: Instead of the option that ended a wait: to wait would be to wait for oneself.
 ALONE = "alone"
+#: Seconds at least between two looks for an older value.
+LOOK = 0.02
 #: Seconds between two warnings about the same.
 QUIET = 10.0
 
@@ -260,7 +262,8 @@ class Loader:
                     old = self.found_old(flight, call)
                 if old is not None or name != "soft_timeout":
                     return name, old
-                del given[name]  # there is nothing to serve instead
+                # there is nothing to serve instead so far: look again later, ever less often
+                given[name] = time.monotonic() - began + max(given[name], LOOK)
         finally:
             flight.unfollow(token)
             if leads:
