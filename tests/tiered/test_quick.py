@@ -131,12 +131,12 @@ def test_tags_and_counters_are_heeded(make: Callable[..., Pair]) -> None:
     assert pair.mine.get("tagged") == "old"
     pair.other.set("tagged too", "old", tags=["x"])
     pair.other.invalidate_tag("x")
-    until(lambda: pair.mine.get("tagged too") is None)
+    until(lambda: pair.mine.get("tagged too") is None, "it is heard")
     pair.other.incr("n", 5)
     assert (pair.mine.get("n"), "n" in pair.mine.l1) == (5, False)
     pair.other.set("a", "old")
     pair.other.bump_version()
-    until(lambda: pair.mine.get("a") == 1)
+    until(lambda: pair.mine.get("a") == 1, "it is heard")
 
 
 def test_what_is_invalidated_while_it_is_read_is_not_kept(make: Callable[..., Pair]) -> None:
