@@ -280,6 +280,8 @@ class Store(ABC):
 
     where: str
     trip: float
+    #: the store through which this one's changes are told and counted, where that is a backplane's
+    tells_by: Store | None = None
 
     @abstractmethod
     def send(self, request: Any) -> Any:

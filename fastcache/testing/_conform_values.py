@@ -7,7 +7,7 @@ import inspect
 import time
 from functools import partial
 
-from fastcache.stores.protocol import Fill, Found
+from fastcache.stores.protocol import Fill, Found, bucket_of
 from fastcache.testing._conform import (
     LONG,
     Harness,
@@ -180,6 +180,16 @@ class Values(Harness):
             assert l2.read(name) == Found(b"stamp and more", None)
             assert l2.touch(name, b"", self.short) is True
             until(lambda: l2.read(name) is None)
+
+    def test_touch_tells_of_a_shorter_ttl(self, face: str) -> None:
+        """Others may keep it for as long as was left before."""
+        with self.client(face) as l2:
+            name = name_of(1)
+            for before in (None, 1000):
+                l2.store_value(name, b"stamp", ttl=before)
+                was = l2(l2.space.counters())[bucket_of(name)]
+                assert l2.touch(name, b"stamp", 500) is True
+                assert l2(l2.space.counters())[bucket_of(name)] != was
 
     def test_touch_needs_the_stamp(self, face: str) -> None:
         with self.client(face) as l2:

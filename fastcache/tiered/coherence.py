@@ -180,6 +180,11 @@ class Coherence:
             return random.uniform(0.05, 0.2)
         return 0.0
 
+    def note_state(self) -> None:
+        core = self._core()
+        if core is not None:
+            core.note_state()
+
     def _probe(self) -> None:
         """Whether L2 answers, whatever is heard."""
         core = self._core()
@@ -418,6 +423,7 @@ def _run(reference: weakref.ref[Coherence]) -> None:
         try:
             # short, so that the cache is let go of from time to time
             pause = link.round(min(wait, 0.25))
+            link.note_state()
         except Exception:
             log.exception("the link to the other processes failed in an unexpected way")
             link.tried.set()

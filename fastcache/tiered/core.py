@@ -92,6 +92,7 @@ class Core:
         self.counts = Counts()
         self._load_time = 0.0
         self._said: dict[str, float] = {}
+        self._state = "healthy"
         self._lock = threading.Lock()
         where = "L2" if store is None else store.where
         self.gate = Gate(where)
@@ -343,6 +344,7 @@ class Core:
             link.blind = True
             if not left_out:
                 self.failed(error)
+        self.note_state()
         return True
 
     async def alook(self) -> None:
@@ -391,6 +393,14 @@ class Core:
         )
 
     # ---- stats -------------------------------------------------------------------------------------
+
+    def note_state(self) -> None:
+        """Log it if it has changed."""
+        state = self.state()
+        if state != self._state:
+            was, self._state = self._state, state
+            level = logging.INFO if state == "healthy" else logging.WARNING
+            log.log(level, "%s is %s, it was %s", self.name, state, was)
 
     def state(self) -> str:
         link = self.link
@@ -447,12 +457,13 @@ def _nothing(_: Any) -> Any:
 
 
 class Teller(NamedTuple):
-    """Through whom the others are told: L2, or the backplane's own store."""
+    """Through whom the others are told: L2, or the backplane's own store; whether what L2 does is told by itself."""
 
     store: Store
     space: Space
     send: Callable[[Any], Any]
     is_l2: bool
+    by_l2: bool
 
     def ask(self, steps: Any) -> Any:
         """An operation, blocking."""
@@ -464,9 +475,10 @@ def teller_of(core: Core, backplane: Any, asynchronous: bool) -> Teller | None:
     if backplane is None or store is None or store is core.store:
         if core.store is None:
             return None
-        return Teller(core.store, core.space, core.send, True)
+        return Teller(core.store, core.space, core.send, True, True)
     send = store.asend if asynchronous else store.send
-    return Teller(store, store.space(core.namespace, core.origin), send, False)
+    by_l2 = core.store is not None and core.store.tells_by is store
+    return Teller(store, store.space(core.namespace, core.origin), send, False, by_l2)
 
 
 def checked_namespace(namespace: Any, needed: bool) -> str | None:

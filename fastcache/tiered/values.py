@@ -137,7 +137,12 @@ class Values:
             )
         except Undecodable as error:
             self._core.counts.add(f"undecodable:{error.kind}")
-            self._core.complain("undecodable", "a value in L2 cannot be read: %s", error)
+            self._core.complain(
+                f"undecodable:{error.kind}",
+                "a value in %s cannot be read: %s",
+                self._core.gate.where,
+                error,
+            )
             return None
         if missing:
             value = MISSING

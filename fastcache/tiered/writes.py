@@ -70,7 +70,7 @@ class Writes:
         link.arrears.remember(targets)
         if core.space is not None:
             told = yield from self._tell_l2(targets, token)
-        return (yield from self._tell_others(targets)) and told
+        return (yield from self._tell_others(targets, told)) and told
 
     def _tell_l2(self, targets: list[Target], token: bytes) -> Doing[bool]:
         core, link = self._core, self._core.link
@@ -101,11 +101,11 @@ class Writes:
         )
         return False
 
-    def _tell_others(self, targets: list[Target]) -> Doing[bool]:
-        """Through a backplane that is not L2's own."""
+    def _tell_others(self, targets: list[Target], told: bool = True) -> Doing[bool]:
+        """Through a backplane that is not L2's own, or that L2 could not tell by itself. told: L2 has it."""
         core = self._core
         teller = core.teller
-        if teller is None or teller.is_l2:
+        if teller is None or teller.is_l2 or (told and teller.by_l2):
             return True
         try:
             yield from ask(teller.send, teller.space.invalidate(targets))
@@ -139,7 +139,7 @@ class Writes:
                 number = yield from ask(core.send, core.space.invalidate_tags(marks))
                 core.book.heard(marks, number)
             teller = core.teller
-            if teller is not None and not teller.is_l2:
+            if teller is not None and not teller.by_l2:
                 yield from ask(teller.send, teller.space.invalidate_tags(marks))
         except BaseException:
             if link is not None:

@@ -138,6 +138,21 @@ def test_the_log_says_why_an_invalidation_waits(
     assert "after -" not in caplog.text
 
 
+def test_states_are_logged(tiers: Far, proxy: FaultProxy, caplog: pytest.LogCaptureFixture) -> None:
+    t = tiers.far(Source(), ttl=60, max_staleness=0.3)
+    with caplog.at_level(logging.INFO, "fastcache"):
+        t.get("a")
+        proxy.refuse()
+        proxy.reset()
+        for number in range(6):
+            t.get(number)
+        until(lambda: "is degraded, it was healthy" in caplog.text)
+        until(lambda: "is down, it was degraded" in caplog.text)
+        proxy.heal()
+        until(lambda: "is healthy, it was" in caplog.text)
+    assert tiers.namespace in caplog.text
+
+
 def test_its_key_keeps_clear_of_l2_until_then(tiers: Far, proxy: FaultProxy) -> None:
     """Even if L2 answers again, but has not been told yet."""
     source = Source(a=1)

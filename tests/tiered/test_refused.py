@@ -165,7 +165,9 @@ SERIALIZERS: dict[str, Any] = {
 
 @pytest.mark.parametrize("write", SERIALIZERS)
 @pytest.mark.parametrize("read", SERIALIZERS)
-def test_another_serializer_is_a_counted_miss(filed: Tiers, write: str, read: str) -> None:
+def test_another_serializer_is_a_counted_miss(
+    filed: Tiers, write: str, read: str, caplog: pytest.LogCaptureFixture
+) -> None:
     value = b"bytes" if "raw" in (write, read) and "json" not in (write, read) else "text"
     if write == "raw":
         value = b"bytes"
@@ -183,6 +185,7 @@ def test_another_serializer_is_a_counted_miss(filed: Tiers, write: str, read: st
         assert sum(reader.stats().l2.undecodable.values()) == 1
         assert reader.stats().l2.hits == 0
         assert reader.stats().state == "healthy"
+        assert f"a value in {reader.l2.where} cannot be read" in caplog.text
 
 
 @pytest.mark.parametrize(

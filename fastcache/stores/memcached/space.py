@@ -306,6 +306,12 @@ class MemcachedSpace(Counting):
         )
         return answers
 
+    def _tell_of_less(self, target: Target) -> Steps[None]:
+        """Elsewhere it may be kept for as long as was left before."""
+        item = Item(self._node(target.name), (self._advance(target.name),))
+        (answer,) = yield from self._ask_all([item])
+        yield from self._tell([(target, answer.replies[-1])])
+
     def _advance(self, name: str) -> Command:
         return meta.add(self._counter(bucket_of(name)), b"N0 J%d v" % incarnation())
 
@@ -365,7 +371,7 @@ class MemcachedSpace(Counting):
         be made to depend on that number; where it has met another item, that one goes."""
         key, node = self._key(target.name), self._node(target.name)
         (life,) = yield from self._lives([(target.name, ttl)])
-        (answer,) = yield from self._ask_all([Item(node, (meta.get(key, b"v f c"),))])
+        (answer,) = yield from self._ask_all([Item(node, (meta.get(key, b"v f t c"),))])
         seen = answer.replies[0]
         if (
             seen.code != b"VA"
@@ -389,8 +395,13 @@ class MemcachedSpace(Counting):
             return False
         reply = answer_of(outcome).replies[0]
         if reply.code != b"HD" or not command.wants:
+            if reply.code == b"HD":
+                yield from self._tell_of_less(target)
             return reply.code == b"HD"
         if reply.number(b"c") == seen.number(b"c"):
+            was = seen.number(b"t")
+            if ttl is not None and (was < 0 or ttl < was + 1):
+                yield from self._tell_of_less(target)
             return True
         if reply.number(b"f") & KIND != HOLD:  # which may last longer
             swap = b"C%d" % reply.number(b"c")

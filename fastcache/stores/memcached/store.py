@@ -77,7 +77,7 @@ class MemcachedStore(Store):
             for where, address in places
         ]
         self._backplane = backplane
-        self.tells_by: Store | None = None
+        self.tells_by = None
         if backplane is not None:
             self.tells_by = getattr(backplane, "store", None)
             if not isinstance(self.tells_by, Store):
