@@ -6,6 +6,7 @@ import asyncio
 import functools
 import sys
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -285,3 +286,49 @@ def test_a_put_after_the_invalidation_of_another(redis_server: Any) -> None:
         t.close()
         other.close()
         store.close()
+
+
+def test_behind_a_backplane_a_change_is_told_once(memcached: Any, redis_server: Any) -> None:
+    """By the store, whose changes it tells of; and by the tiered cache only where the store could not."""
+    from fastcache.backplane import RedisBackplane
+    from fastcache.stores import MemcachedStore
+    from fastcache.tiered.coherence import uptime
+
+    backplane = RedisBackplane(redis_server.url)
+    namespace = f"once{uuid.uuid4().hex[:8]}"
+
+    def a_cache() -> TieredCache[str, int]:
+        store = MemcachedStore(memcached.address, backplane=backplane)
+        return TieredCache(Cache(100), store, namespace=namespace, ttl=600)
+
+    t, other = a_cache(), a_cache()
+    link = other._core.link
+    assert link is not None
+    t.set("a", 1)
+    until(lambda: other.get("a") == 1)
+
+    def beat() -> int:
+        now = uptime()
+        until(lambda: link.heard_at > now)
+        return other.stats().received
+
+    for change in (
+        lambda: t.invalidate("a"),
+        lambda: t.set("a", 2),
+        lambda: t.incr("n"),
+        lambda: t.invalidate_tag("x"),
+        lambda: t.bump_version(),
+    ):
+        before = beat()
+        change()
+        assert beat() == before + 1
+    before = beat()
+    t._core.gate.opened_at = time.monotonic()
+    t._core.gate.open = True  # the store is left out
+    assert t.invalidate("a") is False
+    assert beat() > before
+    for cache in (t, other):
+        cache.close()
+        assert cache.l2 is not None
+        cache.l2.close()
+    backplane.close()
