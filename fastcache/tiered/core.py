@@ -161,6 +161,8 @@ class Core:
         self.watchers: list[Callable[[Any], object]] = []
         self.closed = False
         _all.add(self)
+        if self.source is not None:
+            self.source.listen()  # now that all is there which it may have to be told to
 
     def forked(self) -> None:
         """In a child: whoever held a lock, or a place among the loads, in the parent is not here."""

@@ -178,7 +178,7 @@ class TierLoads(Loader):
         past: Opened | None = None
         if core.shares_memory or not (core.link is None or core.link.tried.is_set()):
             yield from self.ready()
-        if core.source is not None and (yield from self._waits(flight, call)):
+        if core.source is not None and (call := (yield from self._waits(flight, call))) is None:
             return None
         lease: Lease | None = None
         healthy = core.space is None
@@ -215,16 +215,16 @@ class TierLoads(Loader):
         return value if copier is None or value is MISSING else copier(value)
 
     def _waits(self, flight: Flight, call: Call) -> Calls:
-        """Whether the source has yet to be written, so that what was acknowledged is returned instead."""
-        source = self.core.source
-        assert source is not None
+        """None if what was acknowledged, and waits to be written, is returned instead; else how to load."""
+        source: Any = self.core.source
         waiting = source.pending(call.key)
-        if waiting is ... and source.adds(call.key) and self.core.has_loader:
-            waiting = yield from source.current(call.key)
-        if waiting is ... or (waiting is MISSING and call.function is not self.core.loader):
-            return False
+        if waiting is ... and not (source.adds(call.key) and self.core.has_loader):
+            return call
+        waiting = (yield from source.current(call.key)) if waiting is ... else waiting
+        if waiting is MISSING and call.function is not self.core.loader:
+            return call._replace(anew=True)  # L2 may have it again
         flight.land(waiting, ttl=0)
-        return True
+        return None
 
     def ask(self, steps: Any) -> Calls:
         return ask(self.send, steps)

@@ -1,10 +1,10 @@
 """The source behind a tiered cache, as far as it is written: before the tiers, through a writer.
 
-Write-through: the keys are held in L2 (so that nobody fills them with what the source had before, and a crash
-in between costs nothing but misses), the source commits, and the value is put into L2 if the hold was
-undisturbed, else all tiers are told. Write-behind: the write is acknowledged, the tiers take the value, and once
-the source has it they are told to forget it, so that what is read next is the source's. Until then this
-process reads what it has acknowledged.
+The keys are held in L2 (so that nobody fills them with what the source had before, and a crash in between costs
+nothing but misses), the writer takes the write, and the value is put into L2 if the hold was undisturbed, else all
+tiers are told. Write-through: the source has it by then. Write-behind: it is acknowledged; until the source has
+it this process reads what it has acknowledged, and once it has, all tiers are told to forget it, so that what is
+read next is the source's. An L1 that shares with nobody keeps what it has then.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from fastcache._types import MISSING
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered.drivers import carry
 from fastcache.tiered.loads import ask
-from fastcache.writing.ops import INCR, Op
+from fastcache.writing.ops import INCR, PUT, Op
 from fastcache.writing.through import WriteThrough
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from fastcache.loading.loader import Doing
     from fastcache.tiered.core import Core
@@ -41,17 +41,31 @@ class Source:
         self._core = weakref.ref(core)
         self._write = self.writer.awrite if core.asynchronous else self.writer.write
         self._writing: Counter[Hashable] = Counter()
+        self._unsure: set[Hashable] = (
+            set()
+        )  # a write was interrupted: L1 may have what came before it
         self._lock = threading.Lock()
+        self._others: Callable[[Sequence[Hashable]], object] | None = None
+
+    def listen(self) -> None:
+        """From now on be told what the source has."""
         self._others = self.writer.on_applied
         self.writer.on_applied = self.applied
 
     def applied(self, keys: Sequence[Hashable]) -> None:
         """The source has changed. What was not written just now through the tiers is invalidated."""
         core = self._core()
+        sure: Any = getattr(keys, "sure", ())
         with self._lock:
             mine = {key for key in keys if self._writing[key] > 0}
+            if core is not None and core.link is None:
+                mine.update(key for key in sure if key not in self._unsure)
+            self._unsure.difference_update(keys)
         left = [key for key in keys if key not in mine]
-        if core is not None and left:
+        if core is not None and getattr(keys, "local", False):
+            for key in left:
+                core.l1.delete(key)
+        elif core is not None and left:
             carry(core.writes.invalidate(left), core.blocking)
         if self._others is not None:
             self._others(keys)
@@ -89,33 +103,37 @@ class Source:
         core.counts.add("writes", len(ops))
         for key in keys:
             core.l1.delete(key)
-        if not self.through:
-            _, error = yield self._write, (ops,), {}
-            if error is not None:
-                raise error
-            return b"", None
-        token = yield from self._hold(keys)
-        with self._lock:
-            self._writing.update(keys)
+        token: bytes | None = b""
+        if self.through or ops[0].kind == PUT:  # nothing is put into L2 for the others
+            token = yield from self._hold(keys)
+        if self.through:
+            with self._lock:
+                self._writing.update(keys)
         try:
             counters, error = yield self._write, (ops,), {}
         except BaseException:
-            # cancelled or interrupted: the source may have it
+            # cancelled or interrupted: the source may have it, or get it
             if core.link is not None:
                 core.link.arrears.postpone([core.target(key) for key in keys])
+            with self._lock:
+                self._unsure.update(keys if core.link is None else ())
             for key in keys:
                 core.l1.delete(key)
             raise
         finally:
-            with self._lock:
-                self._writing.subtract(keys)
-                for key in keys:
-                    if self._writing[key] <= 0:
-                        del self._writing[key]
+            if self.through:
+                self._written(keys)
         if error is not None:
             yield from core.writes.invalidate(keys, token or b"")  # it may have been committed
             raise error
         return token, counters
+
+    def _written(self, keys: list[Any]) -> None:
+        with self._lock:
+            self._writing.subtract(keys)
+            for key in keys:
+                if self._writing[key] <= 0:
+                    del self._writing[key]
 
     def _hold(self, keys: list[Any]) -> Doing[bytes | None]:
         """So that nobody fills them from what the source has before the write."""
@@ -157,13 +175,8 @@ class Source:
         assert core is not None
         if not core.has_loader:
             return MISSING
-        if not core.asynchronous:
-            value, error = yield self.writer.current, (key, core.loader), {}
-        else:
-            # what is being applied at this moment must not count twice
-            _, error = yield self.writer.aflush, (), {}
-            if error is None:
-                value, error = yield core.loader, (key,), {}
+        current = self.writer.acurrent if core.asynchronous else self.writer.current
+        value, error = yield current, (key, core.loader), {}
         if error is not None:
             raise error
         return value

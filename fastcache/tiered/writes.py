@@ -244,7 +244,7 @@ class Writes:
                 core.counts.add("sent", len(fills))
                 if refused:
                     link.arrears.unexpect([targets[key].name for key in refused])
-                    yield from self.tell([targets[key] for key in refused])
+                    yield from self.tell([targets[key] for key in refused], token)
                 yield from self._tell_others(order)
                 return refused
         link.arrears.postpone(order)

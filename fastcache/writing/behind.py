@@ -150,8 +150,7 @@ class WriteBehind(TaskFaces):
         if journal is not None:
             try:
                 if self._drainer.adopt(strict=True):
-                    with self._queue.lock:
-                        self._drainer.start()
+                    self._drainer.start_later()
             except BaseException:
                 self._release()
                 raise
@@ -181,6 +180,8 @@ class WriteBehind(TaskFaces):
     @on_applied.setter
     def on_applied(self, value: Callable[[Sequence[Hashable]], object] | None) -> None:
         self._drainer.on_applied = value
+        if self._queue.adopted:
+            self._start()
 
     # ---- writing -------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ def write_directly(drainer: Drainer, items: Sequence[Item]) -> bool:
                 queue.own.id if rows else "",
                 folded=tuple(row[SEQUENCE] for row in rows),
             )
+            drainer.applications += 1
             try:
                 applied = drainer.writer.apply(batch) or Applied()
             except Overtaken as overtaken:

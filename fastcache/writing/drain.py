@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any
 from fastcache.writing import dead, folder
 from fastcache.writing.errors import JournalError, Overtaken
 from fastcache.writing.journal import CHECKPOINT_AT, WAIT_AT, DeadRecord, Journal
-from fastcache.writing.ops import Applied, Batch, seconds_of
+from fastcache.writing.ops import PUT, Applied, Batch, seconds_of
 from fastcache.writing.pending import KEY, SEQUENCE, VALUE, VERSION, Row, Stream, normal_form
 from fastcache.writing.stats import Counts, DeadLetter
+from fastcache.writing.told import Told
 from fastcache.writing.writers import Writer, transient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 
     from fastcache.writing.queue import Queue
 
@@ -37,6 +38,8 @@ log = logging.getLogger("fastcache")
 #: Seconds of the first and of the longest pause after a failure; each is drawn from 0 to twice the last.
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 15.0
+#: Seconds that adopted operations wait for somebody to set `on_applied`.
+GRACE = 5.0
 #: Failures of a kind nobody knows, before the operations are held to be at fault.
 UNKNOWN_TRIES = 3
 
@@ -76,6 +79,7 @@ class Drainer:
         self.counts = Counts()
         #: Held while something is applied, so that direct writes and batches do not pass each other.
         self.applying = threading.Lock()
+        self.applications = 0  # how often something began to be applied
         self.failing = False
         self.hurry = 0  # callers of flush
         self.stopping = False
@@ -94,6 +98,19 @@ class Drainer:
                 target=self._run, args=(os.getpid(),), name="fastcache-drain", daemon=True
             )
             self.thread.start()
+
+    def start_later(self) -> None:
+        """Begin with the first write, or when `on_applied` is set, or in a while: what was adopted concerns the
+        copies of others too, so whoever can tell them should be there."""
+
+        def start() -> None:
+            with self.queue.lock:
+                if not self.queue.closed:
+                    self.start()
+
+        timer = threading.Timer(GRACE, start)
+        timer.daemon = True
+        timer.start()
 
     # ---- the loop ------------------------------------------------------------------------------------
 
@@ -151,6 +168,7 @@ class Drainer:
             rows = [row for row in stream.chunks[0] if row[SEQUENCE] not in stream.gone]
             through = stream.chunks[0][-1][SEQUENCE]
             batch = self._batch(stream, rows, stream.chunks[0])
+            self.applications += 1
             try:
                 applied = (self.writer.apply(batch) if batch else None) or Applied()
             except Overtaken as overtaken:
@@ -161,7 +179,7 @@ class Drainer:
             self.failing = False
             self._failures = 0
             self.report(batch, len(rows), applied)
-            self.tell([op.key for op in batch])
+            self.tell([op.key for op in batch], self._sure(stream, batch, applied))
             stream.chunks.popleft()
             self.queue.settle(stream, rows, through)
         self._trim(stream)
@@ -309,11 +327,21 @@ class Drainer:
                 applied.superseded[0].key,
             )
 
-    def tell(self, keys: Sequence[Hashable]) -> None:
-        """The source now decides about these keys."""
-        if self.on_applied is not None and keys:
+    def _sure(self, stream: Stream, batch: Batch, applied: Applied) -> Set[Hashable]:
+        """Of which keys of a batch the source has what was put here."""
+        if stream.adopted or applied.again or self.on_applied is None:
+            return frozenset()
+        unsure = {op.key for op in batch if op.kind != PUT}
+        unsure.update(op.key for op in applied.superseded)
+        return {op.key for op in batch if op.key not in unsure}
+
+    def tell(
+        self, keys: Iterable[Hashable], sure: Set[Hashable] = frozenset(), *, local: bool = False
+    ) -> None:
+        """The source now decides about these keys (see `Told`)."""
+        if self.on_applied is not None and (told := Told(keys, sure, local=local)):
             try:
-                self.on_applied(list(dict.fromkeys(keys)))
+                self.on_applied(told)
             except Exception:
                 self.counts.callback_errors += 1
                 log.exception("on_applied")
@@ -385,6 +413,7 @@ class Drainer:
                     for row in late:
                         stream.rows.remove(row)
                 queue.settle(stream, late, None)
+            self.tell([row[KEY] for row in stream.rows], local=True)
             total += len(stream.rows)
             self.counts.adopted += len(stream.rows)
             if stream.empty():

@@ -12,13 +12,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from fastcache._types import MISSING
 from fastcache.writing.errors import QueueFull
 from fastcache.writing.ops import DELETE, INCR, PUT, Op
 from fastcache.writing.queue import Queue
 from fastcache.writing.ticket import Ticket
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
 
     from fastcache.writing.drain import Drainer
     from fastcache.writing.ticket import Item
@@ -36,6 +37,7 @@ class TaskFaces:
 
     if TYPE_CHECKING:
 
+        def pending(self, key: Hashable) -> Op | None: ...
         def _items(self, ops: Sequence[Op]) -> list[Item]: ...
         def _start(self) -> None: ...
         def _handle_full(self, items: Sequence[Item]) -> bool: ...
@@ -60,6 +62,26 @@ class TaskFaces:
         import asyncio
 
         return await asyncio.to_thread(self.flush, timeout)
+
+    async def acurrent(self, key: Hashable, load: Callable[[Any], Awaitable[Any]]) -> Any:
+        """`current` of an awaited load. Where an incr is pending, and a batch was applied while the source was
+        read, it is read again: what was read may have the incr or not."""
+        import asyncio
+
+        drainer, pause = self._drainer, 0.001
+        while True:
+            before, op = drainer.applications, self.pending(key)
+            if op is not None and op.kind != INCR:
+                return op.over(MISSING)
+            if op is None or not drainer.applying.locked():
+                value = await load(key)
+                if op is None:
+                    return value
+                op = self.pending(key)
+                if drainer.applications == before:
+                    return value if op is None else op.over(value)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
 
     async def aclose(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109
         """`close`, in a thread."""

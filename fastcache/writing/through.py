@@ -16,7 +16,7 @@ from fastcache.writing.options import check_int
 from fastcache.writing.writers import as_writer, checker, name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Awaitable, Callable, Hashable, Sequence
 
 #: How often a write that met a later version is tried with a version later than that.
 _TRIES = 8
@@ -123,6 +123,9 @@ class WriteThrough:
     def current(self, key: Hashable, load: Callable[[Any], Any]) -> Any:
         """What the source has."""
         return load(key)
+
+    async def acurrent(self, key: Hashable, load: Callable[[Any], Awaitable[Any]]) -> Any:
+        return await load(key)
 
     def flush(self, timeout: float | None = None) -> bool:
         """Nothing waits."""
