@@ -34,7 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--to", required=True, metavar="TARGET", help="an SQLite file, or postgresql://..."
     )
-    parser.add_argument("--table", required=True)
+    parser.add_argument("--table", required=True, help="made if it is not there")
     parser.add_argument("--stream", help="its name, if it is not the default")
     parser.add_argument("--once", action="store_true", help="end when the stream is empty")
     parser.set_defaults(run=_drain)
@@ -43,7 +43,12 @@ def add_parser(commands: Any) -> None:
 def _fill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", metavar="PATH", help="the directory of journals")
     parser.add_argument(
-        "action", nargs="?", default="list", choices=("list", "retry", "drop"), metavar="ACTION"
+        "action",
+        nargs="?",
+        default="list",
+        choices=("list", "retry", "drop"),
+        metavar="ACTION",
+        help="list (the default), retry or drop",
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="dead letters, or journals")
     parser.set_defaults(run=_run)
@@ -72,11 +77,15 @@ def _drain(options: argparse.Namespace) -> int:
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     target: writing.PostgresWriter | writing.SQLiteWriter
-    if options.to.startswith(("postgresql://", "postgres://")):
-        target = writing.PostgresWriter(options.to, table=options.table)
-    else:
-        target = writing.SQLiteWriter(options.to, table=options.table)
-    worker = Worker(options.url, target, stream=options.stream or STREAM)
+    try:
+        if options.to.startswith(("postgresql://", "postgres://")):
+            target = writing.PostgresWriter(options.to, table=options.table)
+        else:
+            target = writing.SQLiteWriter(options.to, table=options.table)
+        worker = Worker(options.url, target, stream=options.stream or STREAM)
+    except (ImportError, ValueError) as error:
+        print(f"python -m fastcache drain: {error}", file=sys.stderr)
+        return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop.set())
     worker.run(until_empty=options.once)

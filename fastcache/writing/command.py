@@ -25,6 +25,11 @@ def run(options: argparse.Namespace) -> int:
     if not folder.is_dir():
         print(f"python -m fastcache journal: no directory: {folder}", file=sys.stderr)
         return 1
+    names = {path.stem for path in journals(folder)}
+    unknown = [text for text in options.ids if text.partition(":")[0] not in names]
+    if unknown:
+        print(f"no journal of this name: {', '.join(unknown)} (see `list`)", file=sys.stderr)
+        return 1
     if options.action == "list" and not options.ids:
         return _list(folder)
     if options.action == "list":

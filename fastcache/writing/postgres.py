@@ -24,7 +24,16 @@ from fastcache.writing.errors import Refused
 from fastcache.writing.ops import INCR, Applied, Batch, Op
 from fastcache.writing.pgpool import Pool, psycopg
 from fastcache.writing.pgsql import Statements
-from fastcache.writing.sqlbase import KEEP, Layout, TableLoader, fresh, groups, marks, parse_marks
+from fastcache.writing.sqlbase import (
+    KEEP,
+    Layout,
+    TableLoader,
+    encodes,
+    fresh,
+    groups,
+    marks,
+    parse_marks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -95,13 +104,7 @@ class PostgresWriter:
 
     def check(self, kind: str, key: Hashable) -> None:
         """TypeError or ValueError: such an operation can never be written."""
-        if type(key) is str:
-            if "\0" in key or not (key.isascii() or _encodes(key)):
-                raise ValueError(f"key {key!r}: PostgreSQL has no NUL and no lone surrogates")
-        elif type(key) not in (int, bytes, UUID):
-            raise TypeError(
-                f"key {key!r}: keys of a table are str, int, bytes or UUID, not {type(key).__name__}"
-            )
+        _check_key(key)
         if kind == INCR:
             self._layout.check(kind, key)
         if self._types and type(key) is not self._key_type and self._key_type is not None:
@@ -312,12 +315,14 @@ def _one(connection: Connection[Any], sql: str, parameters: Sequence[Any] = ()) 
     return tuple(row)
 
 
-def _encodes(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _check_key(key: Hashable) -> None:
+    if type(key) is str:
+        if "\0" in key or not (key.isascii() or encodes(key)):
+            raise ValueError(f"key {key!r}: PostgreSQL has no NUL and no lone surrogates")
+    elif type(key) not in (int, bytes, UUID):
+        raise TypeError(
+            f"key {key!r}: keys of a table are str, int, bytes or UUID, not {type(key).__name__}"
+        )
 
 
 class PostgresLoader(TableLoader):
@@ -352,6 +357,8 @@ class PostgresLoader(TableLoader):
         found: dict[Any, Any] = {}
         with self._pool.connection() as connection:
             for some in groups(keys, 1000):
+                for key in some:
+                    _check_key(key)
                 try:
                     rows = connection.execute(self._select, (some,)).fetchall()
                 except psycopg.errors.UndefinedTable as error:
@@ -359,6 +366,10 @@ class PostgresLoader(TableLoader):
                     connection.rollback()
                     self._say_once("nothing is found yet: %s", str(error).splitlines()[0])
                     return {}
+                except (psycopg.errors.UndefinedFunction, psycopg.errors.DatatypeMismatch) as error:
+                    raise TypeError(
+                        f"key {some[0]!r}: the key column is of another type: {str(error).splitlines()[0]}"
+                    ) from error
                 for row in rows:
                     found[row[0]] = self._layout.value(row[1:])
         return found

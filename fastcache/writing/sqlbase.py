@@ -161,6 +161,15 @@ def groups(keys: Iterable[Any], size: int) -> Iterable[list[Any]]:
         yield found[start : start + size]
 
 
+def encodes(text: str) -> bool:
+    """Whether a database can have it: not with lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_counter(op: Op, found: Any) -> None:
     """Refused: what the source has is not a number."""
     if isinstance(found, bool) or not isinstance(found, (int, float)):
@@ -198,6 +207,7 @@ __all__ = [
     "Layout",
     "TableLoader",
     "check_counter",
+    "encodes",
     "fresh",
     "groups",
     "identifier",

@@ -23,6 +23,7 @@ from fastcache.writing.sqlbase import (
     Layout,
     TableLoader,
     check_counter,
+    encodes,
     fresh,
     groups,
     identifier,
@@ -142,7 +143,7 @@ class SQLiteWriter:
 
     def check(self, kind: str, key: Hashable) -> None:
         """TypeError or ValueError: such an operation can never be written."""
-        if type(key) is not str:
+        if type(key) is not str or not key.isascii():
             _check_key(key)
         if kind == INCR:
             self._layout.check(kind, key)
@@ -355,7 +356,10 @@ def _check_key(key: Hashable) -> None:
     if kind is int:
         if not -(2**63) <= key < 2**63:  # type: ignore[operator]
             raise ValueError(f"key {key!r} does not fit into a column of 64 bits")
-    elif kind is not bytes and kind is not str:
+    elif kind is str:
+        if not encodes(key):  # type: ignore[arg-type]
+            raise ValueError(f"key {key!r}: SQLite has no lone surrogates")
+    elif kind is not bytes:
         raise TypeError(f"key {key!r}: keys of a table are str, int or bytes, not {kind.__name__}")
 
 

@@ -172,9 +172,14 @@ class Worker:
                 self.stop.wait(min(15.0, 0.1 * 2 ** min(failures, 10)))
 
     def close(self) -> None:
-        """Let another worker begin at once."""
-        if self._client.get(self._lease) == self._token.encode():
-            self._client.delete(self._lease)
+        """Let another worker begin at once, if Redis can be told."""
+        import redis
+
+        try:
+            if self._client.get(self._lease) == self._token.encode():
+                self._client.delete(self._lease)
+        except redis.RedisError as error:
+            log.warning("the next worker begins in %.0f s: %s", self._seconds, error)
         self._client.close()
 
     def _leads(self) -> bool:

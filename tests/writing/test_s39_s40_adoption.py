@@ -219,6 +219,10 @@ def test_the_journal_command(tmp_path: Path) -> None:
     name = shown.split()[0]
     assert journal_command(place, "retry", f"{name}:99", expected=1).startswith("0 dead letters")
     assert "not an ID" in journal_command(place, "retry", f"{name}:x", expected=1)
+    for action in ("list", "retry", "drop"):
+        for unknown in ("nosuch", "nosuch:1"):
+            said = journal_command(place, action, unknown, expected=1)
+            assert said == f"no journal of this name: {unknown} (see `list`)\n"
     assert "1 dead letter to be tried again" in journal_command(place, "retry")
     assert "1 pending" in journal_command(place) and "0 dead" in journal_command(place)
     with WriteBehind(picky, place) as w:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from _support import until
+from servers import free_port
 from stress.support import child_environment
 
 from fastcache.testing.faults import FaultProxy
@@ -135,22 +136,42 @@ def test_one_worker_at_a_time_and_the_next_takes_over(own_redis: Any, tmp_path: 
         each.close()
 
 
+def command(*arguments: object) -> Any:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastcache", "drain", *map(str, arguments)],
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_the_command(own_redis: Any, tmp_path: Path) -> None:
     place = tmp_path / "app.db"
     writer = RedisStreamWriter(own_redis.url, stream="mine")
     writer.apply([Op("put", "a", 1, 0, 1)])
     writer.close()
-    options = ["--table", "t", "--stream", "mine", "--once"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fastcache", "drain", own_redis.url, "--to", place, *options],
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "1 operations carried out, 0 refused\n")
+    done = command(own_redis.url, "--to", place, "--table", "t", "--stream", "mine", "--once")
+    _, errors = done.communicate(timeout=60)
+    assert (done.returncode, errors) == (0, "1 operations carried out, 0 refused\n")
     assert load(place) == {"a": 1}
+
+
+def test_the_command_without_a_server_to_ask(tmp_path: Path) -> None:
+    """It tries again until it is ended, and ends in order; what is no address at all is said at once."""
+    options = ["--to", tmp_path / "app.db", "--table", "t"]
+    done = command("nonsense", *options)
+    _, errors = done.communicate(timeout=60)
+    assert done.returncode == 2
+    assert errors.startswith("python -m fastcache drain: Redis URL must specify"), errors
+    done = command(f"redis://127.0.0.1:{free_port()}", *options)
+    first = done.stderr.readline()
+    assert "WARNING draining to sqlite:" in first and "refused" in first
+    done.terminate()
+    _, errors = done.communicate(timeout=60)
+    assert done.returncode == 0, errors
+    assert "the next worker begins in 10 s" in errors and "Traceback" not in errors
+    assert errors.endswith("0 operations carried out, 0 refused\n")
 
 
 def test_no_password_is_shown() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 from typing import Any
 
@@ -241,10 +242,25 @@ def test_keys_of_several_types_are_not_confused(source: Source) -> None:
         # a writer that has not seen the table yet does not put 1 where "1" is either
         with pytest.raises(TypeError, match="key column is text"):
             source.writer().apply([put(1, "x", 99)])
-    assert source.loader()("1") == "text"
+    load = source.loader()
+    assert load("1") == "text"
     for key in (None, 1.5, (1,), True):
-        with pytest.raises(TypeError):
-            w.put(key, 1)
+        for call in (lambda key=key: w.put(key, 1), lambda key=key: load(key)):
+            with pytest.raises(TypeError, match=re.escape(f"key {key!r}: keys of a table are")):
+                call()
+    surrogate = "a\ud800"
+    for call in (lambda: w.put(surrogate, 1), lambda: load(surrogate)):
+        with pytest.raises(ValueError, match="no lone surrogates"):
+            call()
+    if source.kind == "postgres":
+        with pytest.raises(TypeError, match="key 1: the key column is of another type"):
+            load(1)
+        with pytest.raises(ValueError, match="NUL"):
+            load("a\0b")
+    behind = WriteBehind(source.writer(), delay=3600)
+    with pytest.raises(ValueError, match="no lone surrogates"):
+        behind.put(surrogate, 1)
+    assert behind.close(30)
 
 
 def test_a_table_that_is_dropped_is_made_again(source: Source) -> None:
