@@ -5,7 +5,8 @@ A payload is a JSON object, of less than 8,000 bytes:
     {"table": "users", "keys": ["user:1", 42, ["a", 7], {"uuid": "..."}]}     what the triggers say
     {"table": "users", "all": true}         many rows, TRUNCATE, or a key that is too long to be named
     {"outbox": "fastcache.outbox"}          there is something in that table
-    {"ns": "shop", "by": origin, "keys": [base64, ...], "buckets": [31, ...]}     one cache to the others
+    {"ns": "shop", "by": origin, "keys": [base64, ...], "buckets": [31, ...], "version": number}
+                                            one cache to the others; these two as well:
     {"ns": "shop", "by": origin, "tags": base64, "seq": number}
     {"ns": "shop", "by": origin, "event": base64}
     {"nonce": "..."}                        a listener that finds out whether it hears

@@ -231,16 +231,17 @@ class PostgresListener(Listener):
             sequences[self._namespace] = sequence
             counter = Counter(self._backplane.store.incarnation, sequence)
             return [Message(TAGS, counter, origin, _unpacked(said["tags"]))]
-        messages = [_of_key(_unpacked(key), origin) for key in said["keys"]]
+        version = int(said.get("version", 0))
+        messages = [_of_key(_unpacked(key), origin, version) for key in said["keys"]]
         for bucket in said["buckets"]:
             if not 0 <= bucket < BUCKETS:
                 raise ValueError(f"no bucket: {bucket!r}")
-            messages.append(Message(bucket, None, origin, None))
+            messages.append(Message(bucket, None, origin, None, version=version))
         return messages
 
 
-def _of_key(encoded: bytes, origin: bytes) -> Message:
-    return Message(bucket_of(name_of_encoded(encoded)), None, origin, encoded)
+def _of_key(encoded: bytes, origin: bytes, version: int = 0) -> Message:
+    return Message(bucket_of(name_of_encoded(encoded)), None, origin, encoded, version=version)
 
 
 def _packed(data: bytes) -> str:
@@ -341,20 +342,21 @@ class _PostgresSpace(TellingSpace):
         keys: list[str] = []
         buckets: set[int] = set()
         size = 0
+        version = max((target.version for target in targets), default=0)
         for target in targets:
             if target.key is None or len(target.key) > LONGEST // 2:
                 buckets.add(bucket_of(target.name))
                 continue
             packed = _packed(target.key)
             if size + len(packed) + 4 > LONGEST - 500:
-                payloads.append(self._said(keys=keys, buckets=[]))
+                payloads.append(self._said(keys=keys, buckets=[], version=version))
                 keys, size = [], 0
             keys.append(packed)
             size += len(packed) + 4
         if keys:
-            payloads.append(self._said(keys=keys, buckets=[]))
+            payloads.append(self._said(keys=keys, buckets=[], version=version))
         if buckets:
-            payloads.append(self._said(keys=[], buckets=sorted(buckets)))
+            payloads.append(self._said(keys=[], buckets=sorted(buckets), version=version))
         yield from self._notify(payloads)
 
     def counters(self) -> Steps[list[Counter]]:

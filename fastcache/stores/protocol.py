@@ -94,10 +94,12 @@ class Fill(NamedTuple):
 
 class Target(NamedTuple):
     """A key to be invalidated. key: its canonical encoding, which tells the other processes which of
-    their entries to drop; None where it is too long to be sent: they drop its whole bucket."""
+    their entries to drop; None where it is too long to be sent: they drop its whole bucket. version: of writes to the
+    source, the latest that this process knows of, for those to know of who hear of the key; 0: none."""
 
     name: str
     key: bytes | None
+    version: int = 0
 
 
 class Counter(NamedTuple):
@@ -113,7 +115,7 @@ class Message(NamedTuple):
     number: which counter it advanced: a bucket, TAGS or EVENTS. counter: what it is now; None where the
     sender knows no counters. origin: who did it. body: of a bucket the key's canonical encoding (None:
     any of the bucket); of TAGS the tags' encodings; of EVENTS the event. foreign: it is not from us but
-    from a server that saw a name change (`name`), which may be our own doing.
+    from a server that saw a name change (`name`), which may be our own doing. version: that of the Target.
     """
 
     number: int
@@ -122,6 +124,7 @@ class Message(NamedTuple):
     body: bytes | None
     foreign: bool = False
     name: str | None = None
+    version: int = 0
 
 
 class Generations(NamedTuple):

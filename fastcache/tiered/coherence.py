@@ -368,6 +368,8 @@ class Coherence:
             return
         number = message.number
         own = message.origin == core.origin
+        if message.version and core.source is not None:
+            core.source.heard(message.version)
         if message.foreign:
             core.recheck(message.name)
             return

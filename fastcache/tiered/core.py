@@ -225,7 +225,8 @@ class Core:
 
     def target(self, key: Any) -> Target:
         encoded, name = self.place(key)
-        return Target(name, encoded if len(encoded) <= LONGEST else None)
+        version = 0 if self.source is None else self.source.version
+        return Target(name, encoded if len(encoded) <= LONGEST else None, version)
 
     # ---- what it hears -----------------------------------------------------------------------------
 

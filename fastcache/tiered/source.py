@@ -19,7 +19,7 @@ from fastcache._types import MISSING
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered.drivers import carry
 from fastcache.tiered.loads import ask
-from fastcache.writing.ops import INCR, PUT, Op
+from fastcache.writing.ops import INCR, PUT, Op, heard
 from fastcache.writing.through import WriteThrough
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class Source:
             carry(core.writes.invalidate(left), core.blocking)
         if self._others is not None:
             self._others(keys)
+
+    @property
+    def version(self) -> int:
+        """No write that was acknowledged has a later version."""
+        return int(getattr(self.writer, "version", 0))
+
+    heard = staticmethod(heard)
 
     # ---- writing -----------------------------------------------------------------------------------
 

@@ -167,6 +167,8 @@ class Writes:
         token: bytes | None = b""
         if core.source is not None:
             token = yield from core.source.put(items)
+            version = core.source.version
+            targets = {key: target._replace(version=version) for key, target in targets.items()}
         if lives == 0 or token is None:
             yield from self.invalidate(list(items), token or b"")
             return []

@@ -15,6 +15,7 @@ The surface that a tiered cache uses, the same in `WriteThrough`:
                                 being applied at this moment
     on_applied                  callable(keys), set by whoever holds copies of the source: it has changed
                                 (or may have), and the copies are to go; called before `pending` forgets
+    version                     none of what was acknowledged has a later one
     flush(timeout), close(timeout), aflush, aclose
 
 What is promised: an acknowledged write survives what `durability` says, and reaches the source at least
@@ -182,6 +183,11 @@ class WriteBehind(TaskFaces):
         self._drainer.on_applied = value
         if self._queue.adopted:
             self._start()
+
+    @property
+    def version(self) -> int:
+        """None of what was accepted has a later version."""
+        return self._queue.clock.latest
 
     # ---- writing -------------------------------------------------------------------------------------
 

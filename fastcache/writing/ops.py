@@ -10,13 +10,15 @@ A stream of operations on one key has a short form with the same effect, its nor
 A version is one integer of 63 bits, so that it fits into a column: microseconds since 2020 on a hybrid
 logical clock, and below them 12 random bits of the process. The clock never goes back, and is set forward
 by every version that is seen, so that what is written after something was read has the later version,
-whatever the clocks of the hosts say. Two processes that write at the same microsecond are told apart by
-their random bits.
+whatever the clocks of the hosts say. What is seen: versions that a writer meets in the source (by its own queue),
+those of rows that a loader reads, and those of messages by which caches tell each other what changed (`heard`: by all
+of the process). Two processes that write at the same microsecond are told apart by their random bits.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -37,6 +39,8 @@ _BITS = 12
 _STEP = 1 << _BITS
 #: Versions beyond this would leave no room for later ones.
 LAST_VERSION = (1 << 63) - (1 << 40)
+#: Versions so many seconds ahead are no other host's, and set nobody's clock but that of the queue that meets them.
+AHEAD = 366 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,27 @@ class Applied:
     again: bool = False
 
 
+_heard = 0
+_hearing = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _hearing
+    _hearing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def heard(version: int) -> None:
+    """A version of another process: whatever this process writes from now on is later."""
+    global _heard
+    if _heard < version < version_at(time.time() + AHEAD):
+        with _hearing:
+            _heard = max(_heard, version)
+
+
 class Clock:
     """A hybrid logical clock. Not locked: whoever ticks holds the lock of the queue."""
 
@@ -156,12 +181,18 @@ class Clock:
     def tick(self) -> int:
         """A version later than all that were given out or seen."""
         now = (time.time_ns() // 1000 - _EPOCH) << _BITS | self._bits
-        if now <= self.last:
-            now = ((self.last >> _BITS) + 1) << _BITS | self._bits
+        last = self.last if self.last > _heard else _heard
+        if now <= last:
+            now = ((last >> _BITS) + 1) << _BITS | self._bits
             if now > LAST_VERSION:
                 raise OverflowError(f"the source has version {self.last}: no later one is left")
         self.last = now
         return now
+
+    @property
+    def latest(self) -> int:
+        """The latest version that was given out or seen, here or anywhere in the process."""
+        return max(self.last, _heard)
 
     def seen(self, version: int) -> None:
         """Let later ticks be later than this one."""

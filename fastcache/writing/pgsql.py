@@ -71,7 +71,8 @@ class Statements:
             (f"DELETE FROM {name} WHERE at < now() - %s * interval '1 second'") for name in (g, a)
         )
         values = self._names[0] + "::text" if layout.columns is None else ", ".join(self._names)
-        self.select = f"SELECT {key}, {values} FROM {t} WHERE {key} = ANY (%s)"
+        self.select = f"SELECT {key}, {values}, {version} FROM {t} WHERE {key} = ANY (%s)"
+        self.select_unversioned = f"SELECT {key}, {values}, 0 FROM {t} WHERE {key} = ANY (%s)"
 
     def know(self, types: dict[str, str]) -> None:
         """The statements that need the columns' types."""

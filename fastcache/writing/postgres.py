@@ -350,7 +350,8 @@ class PostgresLoader(TableLoader):
             key=key, value=value, version=version, columns=columns, counter=None, codec=codec
         )
         self._pool = Pool(conninfo, connect_timeout, statement_timeout)
-        self._select = Statements(table, self._layout).select
+        self._sql = Statements(table, self._layout)
+        self._select = self._sql.select
 
     def load_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The values of those keys that have a row, in queries of 1,000."""
@@ -360,7 +361,7 @@ class PostgresLoader(TableLoader):
                 for key in some:
                     _check_key(key)
                 try:
-                    rows = connection.execute(self._select, (some,)).fetchall()
+                    rows = self._rows(connection, some)
                 except psycopg.errors.UndefinedTable as error:
                     # the first write makes it; the statement is over, and the transaction with it
                     connection.rollback()
@@ -371,8 +372,21 @@ class PostgresLoader(TableLoader):
                         f"key {some[0]!r}: the key column is of another type: {str(error).splitlines()[0]}"
                     ) from error
                 for row in rows:
-                    found[row[0]] = self._layout.value(row[1:])
+                    found[row[0]] = self._layout.value(row[1:-1])
+                self._hear(row[-1] for row in rows)
         return found
+
+    def _rows(self, connection: Connection[Any], keys: list[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return connection.execute(self._select, (keys,)).fetchall()
+        except psycopg.errors.UndefinedColumn:
+            if self._select == self._sql.select_unversioned:
+                raise
+            connection.rollback()
+            # a table that is only read need not have versions
+            rows = connection.execute(self._sql.select_unversioned, (keys,)).fetchall()
+            self._select = self._sql.select_unversioned
+            return rows
 
     def close(self) -> None:
         self._pool.close()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fastcache._types import MISSING
 from fastcache.writing.codec import Json
 from fastcache.writing.errors import Overtaken, Refused
-from fastcache.writing.ops import INCR, PUT, Op
+from fastcache.writing.ops import INCR, PUT, Op, heard
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
@@ -194,6 +194,11 @@ class TableLoader(ABC):
     @abstractmethod
     def load_many(self, keys: Iterable[Any]) -> dict[Any, Any]:
         """The values of those keys that have a row."""
+
+    @staticmethod
+    def _hear(versions: Iterable[Any]) -> None:
+        """Those of rows that were read: what is written from now on is later."""
+        heard(max((v for v in versions if isinstance(v, int)), default=0))
 
     def _say_once(self, text: str, *args: object) -> None:
         if not self._said:

@@ -348,7 +348,8 @@ class _Statements:
         self.applied = f"SELECT sequence, folded FROM {applied} WHERE journal = ?"
         self.mark = f"INSERT OR REPLACE INTO {applied} VALUES (?, ?, ?, ?)"
         self.purge = (f"DELETE FROM {graves} WHERE at < ?", f"DELETE FROM {applied} WHERE at < ?")
-        self.select = f"SELECT {key}, {', '.join(names)} FROM {t} WHERE {key} IN "
+        self.select = f"SELECT {key}, {', '.join(names)}, {version} FROM {t} WHERE {key} IN "
+        self.select_unversioned = f"SELECT {key}, {', '.join(names)}, 0 FROM {t} WHERE {key} IN "
 
 
 def _check_key(key: Hashable) -> None:
@@ -406,7 +407,8 @@ class SQLiteLoader(TableLoader):
         self._layout = Layout(
             key=key, value=value, version=version, columns=columns, counter=None, codec=codec
         )
-        self._select = _Statements(table, self._layout).select
+        self._sql = _Statements(table, self._layout)
+        self._select = ""
         self._db = _Connection(path, timeout, readonly=True)
         self._table = table
 
@@ -416,17 +418,29 @@ class SQLiteLoader(TableLoader):
         for some in groups(keys, 500):
             for key in some:
                 _check_key(key)
-            query = f"{self._select} ({', '.join('?' * len(some))})"
             with self._db.lock:
                 try:
-                    rows = self._db.get()[0].execute(query, some).fetchall()
+                    connection = self._db.get()[0]
+                    query = f"{self._query(connection)} ({', '.join('?' * len(some))})"
+                    rows = connection.execute(query, some).fetchall()
                 except sqlite3.OperationalError:
                     if self._is_there():
                         raise
                     return {}
             for row in rows:
-                found[row[0]] = self._layout.value(row[1:])
+                found[row[0]] = self._layout.value(row[1:-1])
+            self._hear(row[-1] for row in rows)
         return found
+
+    def _query(self, connection: sqlite3.Connection) -> str:
+        """Its beginning; a table that is only read need not have versions. Called under the lock."""
+        if not self._select:
+            names = {row[1] for row in connection.execute(self._sql.info)}
+            if not names:
+                return self._sql.select
+            versioned = self._layout.version in names
+            self._select = self._sql.select if versioned else self._sql.select_unversioned
+        return self._select
 
     def _is_there(self) -> bool:
         """Whether there is a file with this table. Called under the lock."""

@@ -51,6 +51,11 @@ class WriteThrough:
     def __repr__(self) -> str:
         return f"<WriteThrough to {self.name}>"
 
+    @property
+    def version(self) -> int:
+        """None of what was written has a later version."""
+        return self._clock.latest
+
     def put(self, key: Hashable, value: Any) -> None:
         """Store a value in the source."""
         self.write([Op(PUT, key, value)])

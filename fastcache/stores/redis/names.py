@@ -13,6 +13,7 @@ LONGEST_TAG: Final = 200
 
 _ORIGIN = 8
 _KEY, _ALL = b"k", b"*"
+_KEY_LATER, _ALL_LATER = b"K", b"+"  # the same, behind a version of 8 bytes
 
 
 class Home(NamedTuple):
@@ -61,7 +62,10 @@ def counter_of(text: bytes) -> Counter:
     return Counter(int(incarnation, 16), int(sequence))
 
 
-def body_of(origin: bytes, body: bytes | None) -> bytes:
+def body_of(origin: bytes, body: bytes | None, version: int = 0) -> bytes:
+    if version:
+        flag = _ALL_LATER if body is None else _KEY_LATER
+        return origin + flag + version.to_bytes(8, "big") + (body or b"")
     return origin + _ALL if body is None else origin + _KEY + body
 
 
@@ -69,8 +73,12 @@ def message_of(number: int, data: bytes) -> Message:
     """What a channel said. Something that makes no sense stands for anything."""
     head, _, rest = data.partition(b"\n")
     origin, flag, body = rest[:_ORIGIN], rest[_ORIGIN : _ORIGIN + 1], rest[_ORIGIN + 1 :]
+    version = 0
     try:
         counter = counter_of(head)
     except ValueError:
         return Message(number, None, b"", None)
-    return Message(number, counter, origin, body if flag == _KEY else None)
+    if flag in (_ALL_LATER, _KEY_LATER):
+        version, body = int.from_bytes(body[:8], "big"), body[8:]
+    told = body if flag in (_KEY, _KEY_LATER) else None
+    return Message(number, counter, origin, told, version=version)

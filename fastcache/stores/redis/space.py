@@ -232,7 +232,7 @@ class RedisSpace(Space):
             for index in group:
                 fill, target = fills[index], targets[index]
                 keys += self._triple(target.name)[1]
-                body = body_of(self.origin, target.key)
+                body = body_of(self.origin, target.key, target.version)
                 arguments += (fill.token, _ms(fill.ttl), fill.data, body)
             calls.append((self._home(targets[group[0]].name).slot, keys, arguments, group))
         self._note(targets)
@@ -257,8 +257,9 @@ class RedisSpace(Space):
             keys: list[bytes] = []
             arguments: list[bytes | int] = [fresh, *extra]
             for index in group:
-                keys += self._triple(targets[index].name)[1]
-                arguments.append(body_of(self.origin, targets[index].key))
+                target = targets[index]
+                keys += self._triple(target.name)[1]
+                arguments.append(body_of(self.origin, target.key, target.version))
             calls.append((self._home(targets[group[0]].name).slot, keys, arguments))
         try:
             yield from self._call(script, calls)
@@ -271,7 +272,7 @@ class RedisSpace(Space):
             if not -_INT64 <= number < _INT64:
                 raise OverflowError(f"{number} does not fit into 64 bits")
         home, keys = self._triple(target.name)
-        body = body_of(self.origin, target.key)
+        body = body_of(self.origin, target.key, target.version)
         arguments: list[bytes | int] = [_fresh(), delta, start, _ms(ttl), body]
         self._note([target])
         try:
@@ -289,7 +290,7 @@ class RedisSpace(Space):
     def touch(self, target: Target, stamp: bytes, ttl: float | None) -> Steps[bool]:
         home, (key, _, counter) = self._triple(target.name)
         arguments: list[bytes | int] = [
-            _fresh(), stamp, _ms(ttl), body_of(self.origin, target.key),
+            _fresh(), stamp, _ms(ttl), body_of(self.origin, target.key, target.version),
         ]  # fmt: skip
         call = (home.slot, [key, counter], arguments)
         self._note([target])
