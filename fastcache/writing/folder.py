@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastcache.writing.errors import JournalError
 from fastcache.writing.journal import Journal, sweep
+from fastcache.writing.salvage import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -22,8 +23,13 @@ _told: set[str] = set()
 def prepare(path: str | os.PathLike[str]) -> Path:
     """The directory, made if absent. JournalError: it cannot be used."""
     folder = Path(path).absolute()
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for each in made:
+            sync_folder(
+                each.parent
+            )  # or a loss of power may take the directory, with all that is in it
     except FileExistsError:
         raise JournalError(str(folder), "must be a directory, and is a file") from None
     except OSError as error:

@@ -59,9 +59,11 @@ class Ledger:
             assert found.get(key, "-") in allowed, (key, found.get(key, "-"), allowed)
 
 
-def start(source: str, journal: Path, durability: str, seed: int, count: int, end: str) -> Any:
+def start(
+    source: str, journal: Path, durability: str, seed: int, count: int, end: str, *l2: str
+) -> Any:
     return subprocess.Popen(
-        [sys.executable, VICTIM, source, journal, durability, str(seed), str(count), end],
+        [sys.executable, VICTIM, source, journal, durability, str(seed), str(count), end, *l2],
         env=child_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -85,9 +87,11 @@ def kill_after(process: Any, lines: int, number: int = signal.SIGKILL) -> list[s
     return said
 
 
-def finish(source: str, journal: Path, durability: str = "process", seed: int = 0) -> list[str]:
+def finish(
+    source: str, journal: Path, durability: str = "process", seed: int = 0, *l2: str
+) -> list[str]:
     """A last process, which adopts everything and drains it; its output."""
-    process = start(source, journal, durability, seed, 3, "flush")
+    process = start(source, journal, durability, seed, 3, "flush", *l2)
     out, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 0, errors
     assert out.splitlines()[-1] == "done 0", out

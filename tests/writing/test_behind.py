@@ -475,11 +475,44 @@ def make(**options):
 """
 
 
-@pytest.mark.parametrize("journal", ["None", "sys.argv[1] + '.j'"])
-def test_the_exit_of_the_interpreter_flushes(tmp_path: Path, journal: str) -> None:
+@pytest.mark.parametrize("durability", ["memory", "process", "power"])
+def test_the_exit_of_the_interpreter_flushes(tmp_path: Path, durability: str) -> None:
     source = tmp_path / "app.db"
-    run_script(START + f"w = make(journal={journal}); w.put('a', 1); w.incr('n', 3)", source)
+    journal = "None" if durability == "memory" else "sys.argv[1] + '.j'"
+    kind = f"journal={journal}, durability={durability!r}"
+    run_script(START + f"w = make({kind}); w.put('a', 1); w.incr('n', 3)", source)
     assert rows(tmp_path) == {"a": 1, "n": 3}
+
+
+@pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), signal.SIGTERM)"])
+@pytest.mark.parametrize("durability", ["memory", "process", "power"])
+def test_the_exit_while_the_source_is_down(tmp_path: Path, durability: str, end: str) -> None:
+    """Within exit_timeout. What is in a journal stays there; what is in memory is lost, and that is said."""
+    code = """
+import os, signal, sys
+from fastcache.writing import WriteBehind
+class Down:
+    name = "w"
+    def apply(self, ops): raise OSError("down")
+journal = None if sys.argv[2] == "memory" else sys.argv[1]
+w = WriteBehind(Down(), journal, sys.argv[2], exit_timeout=0.2, signals=(signal.SIGTERM,))
+w.put("a", 1)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code + end, tmp_path / "j", durability],
+        env=child_environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == (128 + signal.SIGTERM if end else 0), done.stderr
+    assert ("1 operations are lost" in done.stderr) == (durability == "memory"), done.stderr
+    recorder = Recorder()
+    recorder.name = "w"  # type: ignore[attr-defined]
+    with WriteBehind(recorder, tmp_path / "j") as w:
+        assert w.stats().adopted == (0 if durability == "memory" else 1)
+    assert [op.key for op in recorder.ops] == ([] if durability == "memory" else ["a"])
 
 
 def test_exit_timeout_0_leaves_it_to_the_journal(tmp_path: Path) -> None:

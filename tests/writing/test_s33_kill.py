@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from _support import until
 from stress.support import scaled
 from writing.harness import Ledger, finish, kill_after, start
 
+from fastcache import Cache, TieredCache
+from fastcache.stores import RedisStore, SQLiteStore
 from fastcache.writing import SQLiteLoader
 
 KEYS = [f"{letter}{n}" for letter in "nv" for n in range(5)]
@@ -52,6 +56,41 @@ def test_the_same_with_postgres(postgres: Any, tmp_path: Path) -> None:
     ledger.check(loader.load_many(KEYS))
     loader.close()
     assert list(journal.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["process", "power"])
+@pytest.mark.parametrize("where", ["sqlite", "redis"])
+def test_the_same_through_tiers(
+    tmp_path: Path, durability: str, where: str, request: pytest.FixtureRequest
+) -> None:
+    """TieredCache.set, delete and incr: what they have acknowledged is in the source, and in the end neither L1 nor
+    L2 has anything else."""
+    source, journal = str(tmp_path / "app.db"), tmp_path / "journal"
+    redis = where == "redis"
+    l2 = request.getfixturevalue("own_redis").url if redis else str(tmp_path / "l2.db")
+    draw = random.Random(35)
+    ledger = Ledger()
+    loader = SQLiteLoader(source, table="t")
+    store: Any = RedisStore(l2) if redis else SQLiteStore(l2)
+    watching = TieredCache(Cache(100), store, namespace="victim", loader=loader)
+    for number in range(scaled(6, 150)):
+        process = start(source, journal, durability, number, 100_000, "wait", l2)
+        ledger.read(kill_after(process, draw.choice([1, 2, 3, 20, 100, 400])))
+        watching.get_many(KEYS)  # whatever the source has now is in L2 and L1
+    ledger.read(finish(source, journal, durability, 10_000, l2))
+    found = loader.load_many(KEYS)
+    ledger.check(found)
+    assert ledger.acknowledged > 20
+    until(lambda: watching.get_many(KEYS) == found)
+    with contextlib.closing(
+        TieredCache(Cache(100), store, namespace="victim", loader=loader)
+    ) as fresh:
+        assert fresh.get_many(KEYS) == found, "L2 has nothing older"
+    assert list(journal.iterdir()) == []
+    watching.close()
+    store.close()
+    loader.close()
 
 
 def test_the_harness_notices_a_lost_write_and_one_that_happens_twice(tmp_path: Path) -> None:

@@ -27,9 +27,11 @@ def poisoned(source: Source) -> None:
     )
 
 
-@pytest.fixture(params=["memory", "process"])
+@pytest.fixture(params=["memory", "process", "power"])
 def options(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
-    return {} if request.param == "memory" else {"journal": tmp_path / "journal"}
+    if request.param == "memory":
+        return {}
+    return {"journal": tmp_path / "journal", "durability": request.param}
 
 
 def test_one_poison_row_in_a_batch_of_100(source: Source, options: dict[str, Any]) -> None:

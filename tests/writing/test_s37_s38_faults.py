@@ -139,18 +139,20 @@ except JournalError as error:
         assert w.stats().adopted == int(out.stdout) + 1 > 10
 
 
-def test_a_read_only_directory(small_disk: Path) -> None:
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_a_read_only_directory(small_disk: Path, durability: str) -> None:
     place = small_disk / "j"
     place.mkdir()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(JournalError, match="not writable"):
-        WriteBehind(Recorder(), place)
+        WriteBehind(Recorder(), place, durability)
     with pytest.raises(JournalError, match="cannot be made"):
         WriteBehind(Recorder(), small_disk / "other")
 
 
-def test_a_journal_that_became_read_only(tmp_path: Path) -> None:
-    w = WriteBehind(recorder := Recorder(), tmp_path / "j", delay=3600)
+@pytest.mark.parametrize("durability", ["process", "power"])
+def test_a_journal_that_became_read_only(tmp_path: Path, durability: str) -> None:
+    w = WriteBehind(recorder := Recorder(), tmp_path / "j", durability, delay=3600)
     w.put("a", 1)
     journal = w._queue.own.journal
     assert journal is not None
@@ -166,7 +168,9 @@ def test_a_journal_that_became_read_only(tmp_path: Path) -> None:
     assert [op.key for op in recorder.ops] == ["a", "c"]
 
 
-def orphan(tmp_path: Path, count: int, *, checkpoint: bool = False) -> Path:
+def orphan(
+    tmp_path: Path, count: int, *, checkpoint: bool = False, durability: str = "process"
+) -> Path:
     """The journal of a process that was killed with so many operations pending."""
     code = """
 import os, signal, sys
@@ -174,7 +178,7 @@ from fastcache.writing import WriteBehind
 class Down:
     name = "w"
     def apply(self, ops): raise OSError("down")
-w = WriteBehind(Down(), sys.argv[1], delay=3600)
+w = WriteBehind(Down(), sys.argv[1], sys.argv[4], delay=3600)
 for i in range(int(sys.argv[2])):
     w.put(i, "x" * 500)
 if sys.argv[3] == "True":
@@ -182,7 +186,7 @@ if sys.argv[3] == "True":
 os.kill(os.getpid(), signal.SIGKILL)
 """
     subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "j", str(count), str(checkpoint)],
+        [sys.executable, "-c", code, tmp_path / "j", str(count), str(checkpoint), durability],
         env=child_environment(),
         timeout=60,
         check=False,
@@ -199,11 +203,12 @@ def adopt(tmp_path: Path) -> tuple[list[Any], Any]:
     return [op.key for op in recorder.ops], stats
 
 
+@pytest.mark.parametrize("durability", ["process", "power"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "zero"])
 def test_a_corrupt_tail_of_the_log(
-    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, damage: str, durability: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = orphan(tmp_path, 300)
+    path = orphan(tmp_path, 300, durability=durability)
     log = Path(f"{path}-wal")
     data = bytearray(log.read_bytes())
     if damage == "cut":
@@ -220,11 +225,12 @@ def test_a_corrupt_tail_of_the_log(
     assert "torn" in caplog.text
 
 
+@pytest.mark.parametrize("durability", ["process", "power"])
 @pytest.mark.parametrize("where", [0.3, 0.6, 0.9])
 def test_a_damaged_file_gives_what_can_be_read(
-    tmp_path: Path, where: float, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, where: float, durability: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = orphan(tmp_path, 300, checkpoint=True)
+    path = orphan(tmp_path, 300, checkpoint=True, durability=durability)
     data = bytearray(path.read_bytes())
     start = int(len(data) * where) // 4096 * 4096
     data[start : start + 4096] = b"\xff" * 4096
@@ -319,13 +325,17 @@ def test_journals_are_for_their_owner_alone(tmp_path: Path) -> None:
 # ---- 38 ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("durability", ["memory", "process", "power"])
 @pytest.mark.parametrize("reaches", [True, False])
-def test_the_connection_is_cut_at_commit(postgres: Any, tmp_path: Path, reaches: bool) -> None:
+def test_the_connection_is_cut_at_commit(
+    postgres: Any, tmp_path: Path, reaches: bool, durability: str
+) -> None:
     """Before the server had it, and after, before it could say so: the replay changes nothing."""
-    table = f"t38{reaches}".lower()
+    table = f"t38{reaches}{durability}".lower()
+    journal = None if durability == "memory" else tmp_path / "j"
     with FaultProxy("127.0.0.1", postgres.port) as proxy:
         url = f"postgresql://postgres@{proxy.host}:{proxy.port}/postgres"
-        w = WriteBehind(PostgresWriter(url, table=table), tmp_path / "j", delay=3600)
+        w = WriteBehind(PostgresWriter(url, table=table), journal, durability, delay=3600)
         w.put("a", 0)
         assert w.flush(30)
         for number in range(20):
