@@ -58,10 +58,9 @@ class Source:
         sure: Any = getattr(keys, "sure", ())
         with self._lock:
             mine = {key for key in keys if self._writing[key] > 0}
-            if core is not None and core.link is None:
-                mine.update(key for key in sure if key not in self._unsure)
-            self._unsure.difference_update(keys)
         left = [key for key in keys if key not in mine]
+        if core is not None and core.link is None:
+            left = [key for key in left if not (key in sure and self._is_kept(core, key))]
         if core is not None and getattr(keys, "local", False):
             for key in left:
                 core.l1.delete(key)
@@ -69,6 +68,12 @@ class Source:
             carry(core.writes.invalidate(left), core.blocking)
         if self._others is not None:
             self._others(keys)
+
+    def _is_kept(self, core: Core, key: Hashable) -> bool:
+        """Whether L1 has what was acknowledged last, and not what came before a write that was interrupted, or
+        was the first of two at once."""
+        op = self.writer.pending(key)
+        return op is not None and core.l1.peek(key, op) is op.value
 
     @property
     def version(self) -> int:
@@ -122,8 +127,6 @@ class Source:
             # cancelled or interrupted: the source may have it, or get it
             if core.link is not None:
                 core.link.arrears.postpone([core.target(key) for key in keys])
-            with self._lock:
-                self._unsure.update(keys if core.link is None else ())
             for key in keys:
                 core.l1.delete(key)
             raise
