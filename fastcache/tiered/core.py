@@ -171,6 +171,8 @@ class Core:
         self.book.forked()
         self.gate.forked()
         self.index.forked()
+        if self.source is not None:
+            self.source.forked()
         self.cap = Cap(self.options.max_loads)
 
     def renew_origin(self) -> None:

@@ -35,17 +35,20 @@ class Source:
     writer: a WriteThrough, a WriteBehind, or a writer, which is taken as write-through.
     """
 
+    _writing: Counter[Hashable]
+
     def __init__(self, core: Core, writer: Any) -> None:
         self.writer = writer if hasattr(writer, "pending") else WriteThrough(writer)
         self.through = isinstance(self.writer, WriteThrough)
         self._core = weakref.ref(core)
         self._write = self.writer.awrite if core.asynchronous else self.writer.write
-        self._writing: Counter[Hashable] = Counter()
-        self._unsure: set[Hashable] = (
-            set()
-        )  # a write was interrupted: L1 may have what came before it
-        self._lock = threading.Lock()
         self._others: Callable[[Sequence[Hashable]], object] | None = None
+        self.forked()
+
+    def forked(self) -> None:
+        """In a child: nothing is being written, and nobody has the lock."""
+        self._writing = Counter()
+        self._lock = threading.Lock()
 
     def listen(self) -> None:
         """From now on be told what the source has."""

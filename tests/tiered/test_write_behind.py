@@ -418,3 +418,44 @@ def test_killed_between_the_commit_and_the_invalidation(filed: Tiers, base: Base
     assert w.flush(LIMIT)
     assert (t.get("a"), other.get("a"), filed(base.load).get("a")) == (2, 2, 2)
     until(lambda: not [each for each in os.listdir(base.folder / "j") if "journal" in each])
+
+
+@pytest.mark.parametrize("kind", ["WriteBehind", "WriteThrough"])
+def test_a_fork_while_another_thread_hears_what_was_applied(tmp_path: Path, kind: str) -> None:
+    """The child has a lock of its own, an empty queue, and writes."""
+    run_child(
+        """
+        import os, sys, threading, warnings
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        from fastcache import Cache, TieredCache
+        from fastcache.writing import SQLiteLoader, SQLiteWriter, WriteBehind, WriteThrough
+        place, kind = sys.argv[1:]
+        writer = SQLiteWriter(place, table="t")
+        behind = WriteThrough(writer) if kind == "WriteThrough" else WriteBehind(writer, delay=3600)
+        t = TieredCache(Cache(9), loader=SQLiteLoader(place, table="t"), writer=behind)
+        t.set("a", 1)
+        held, go = threading.Event(), threading.Event()
+        def hold():
+            with t._core.source._lock:
+                held.set()
+                go.wait(60)
+        thread = threading.Thread(target=hold)
+        thread.start()
+        held.wait(60)
+        if (child := os.fork()) == 0:
+            t.set("b", 2)
+            t.incr("n", 3)
+            assert t.flush(30)
+            os._exit(0 if (t.get("b"), t.get("n")) == (2, 3) else 1)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        go.set()
+        thread.join()
+        assert code == 0, code
+        assert t.flush(30)
+        assert t.get_many(["a", "b", "n"]) == {"a": 1, "b": 2, "n": 3}
+        t.close()
+        """,
+        tmp_path / "app.db",
+        kind,
+        limit=30,
+    )
