@@ -89,12 +89,14 @@ class Source:
 
     def put(self, items: Mapping[Any, Any]) -> Doing[bytes | None]:
         """The token with which the values may be put into L2, b"" for any; None: they may not, so that
-        everyone is to be told instead."""
+        everyone is to be told instead. The caller has cleared L1 of them, and watches it."""
         token, _ = yield from self._carry_out([Op.put(key, value) for key, value in items.items()])
         return token
 
     def delete(self, keys: Iterable[Any]) -> Doing[bytes | None]:
         """The token of the hold that the invalidation ends."""
+        keys = list(keys)
+        self._clear(keys)
         token, _ = yield from self._carry_out([Op.delete(key) for key in keys])
         return token
 
@@ -102,6 +104,7 @@ class Source:
         """What the source has now, or will have; None: the writer does not say, and there is no loader."""
         core = self._core()
         assert core is not None
+        self._clear([key])
         token, counters = yield from self._carry_out([Op.incr(key, delta, initial)])
         yield from core.writes.invalidate([key], token or b"")
         if counters and key in counters:
@@ -111,15 +114,19 @@ class Source:
         value = yield from self.current(key)
         return None if value is MISSING else int(value)
 
+    def _clear(self, keys: list[Any]) -> None:
+        core = self._core()
+        assert core is not None
+        for key in keys:
+            core.l1.delete(key)
+
     def _carry_out(self, ops: list[Op]) -> Doing[tuple[bytes | None, Any]]:
         core = self._core()
         assert core is not None
         keys = [op.key for op in ops]
         core.counts.add("writes", len(ops))
-        for key in keys:
-            core.l1.delete(key)
         token: bytes | None = b""
-        if self.through or ops[0].kind == PUT:  # nothing is put into L2 for the others
+        if self.through or any(op.kind == PUT for op in ops):  # else nothing is put into L2
             token = yield from self._hold(keys)
         if self.through:
             with self._lock:

@@ -164,21 +164,22 @@ class Writes:
         given = tags_given(tags)
         lives = self._ttl(ttl)
         targets = {key: core.target(key) for key in items}
-        token: bytes | None = b""
-        if core.source is not None:
-            token = yield from core.source.put(items)
-            version = core.source.version
-            targets = {key: target._replace(version=version) for key, target in targets.items()}
-        if lives == 0 or token is None:
-            yield from self.invalidate(list(items), token or b"")
-            return []
-        # each by itself, so that not all of them end at once
-        ttls = {key: core.values.shortened(lives) for key in items}
         for key in items:
             core.l1.delete(key)
+        # from before the source has it: else of two that set at once its first could be the last here
         watched = watch(core.l1)
         failed: set[Any] = set()
         try:
+            token: bytes | None = b""
+            if core.source is not None:
+                token = yield from core.source.put(items)
+                version = core.source.version
+                targets = {key: each._replace(version=version) for key, each in targets.items()}
+            if lives == 0 or token is None:
+                yield from self.invalidate(list(items), token or b"")
+                return []
+            # each by itself, so that not all of them end at once
+            ttls = {key: core.values.shortened(lives) for key in items}
             if core.space is not None:
                 failed = yield from self._put(items, targets, ttls, given, token)
             elif core.link is not None:

@@ -239,6 +239,37 @@ def test_alone_what_the_source_refused_or_had_later_is_not_kept(alone: Tiers, ba
     assert t.get_many(["bad", "late", "good"]) == {"bad": 1, "late": 9, "good": 2}
 
 
+@pytest.mark.parametrize("drained", [True, False])
+def test_of_two_that_set_at_once_the_later_is_read(
+    anywhere: Tiers, base: Base, drained: bool
+) -> None:
+    """Between the acknowledgement of a set and its return there is another, which may even reach the source."""
+    later: list[Callable[[], Any]] = []
+
+    class Slow(WriteBehind):
+        def write(self, ops: Any) -> None:
+            super().write(ops)
+            if later:
+                later.pop()()
+                assert not drained or self.flush(LIMIT)
+
+        async def awrite(self, ops: Any) -> None:
+            await super().awrite(ops)
+            if later:
+                await later.pop()()
+                assert not drained or await self.aflush(LIMIT)
+
+    w = base.behind(Slow)
+    t = anywhere(base.load, writer=w)
+    assert t.set_many({}) == []
+    for first, second in ((1, 2), (3, 4)):
+        later.append(lambda second=second: t.cache.set("a", second))
+        t.set("a", first)
+        assert t.get("a") == second
+    assert w.flush(LIMIT)
+    assert (t.get("a"), base.rows()) == (4, {"a": 4})
+
+
 def test_a_set_that_is_cancelled_leaves_nothing_older(anywhere: Tiers, base: Base) -> None:
     """Its journal has it in the end; what was read meanwhile goes with the drain."""
     if not anywhere.face.asynchronous:
