@@ -19,7 +19,15 @@ from stress.support import child_environment, run_child
 from tiered.support import LIMIT, Face, Source, Thread, Tiers, sees, until
 
 from fastcache import Cache
-from fastcache.writing import Op, SQLiteLoader, SQLiteWriter, WriteBehind, WriteThrough
+from fastcache.writing import (
+    JournalError,
+    Op,
+    QueueFull,
+    SQLiteLoader,
+    SQLiteWriter,
+    WriteBehind,
+    WriteThrough,
+)
 
 
 @pytest.fixture(params=["alone", "filed", "networked"])
@@ -195,6 +203,50 @@ def test_counters_count_nothing_twice_while_batches_are_applied(
         assert t.get("n") == number
     assert w.flush(LIMIT)
     assert base.rows() == {"n": 40}
+
+
+def test_a_write_that_is_not_accepted_changes_nothing_and_reads_go_on(
+    anywhere: Tiers, base: Base
+) -> None:
+    base.put(**{f"k{i}": -1 for i in range(7)})
+    writer = Down(base.writer())
+    w = base.behind(writer=writer, durability="process", max_pending=5, delay=0)
+    t = anywhere(base.load, writer=w)
+    for i in range(5):
+        t.set(f"k{i}", i)
+    assert writer.tried.wait(LIMIT)
+    until(lambda: w.stats().failing)
+    for call in (
+        lambda: t.set("k5", 5),
+        lambda: t.set("k0", 50),
+        lambda: t.set_many({"k5": 5, "k6": 6}),
+        lambda: t.delete("k0"),
+        lambda: t.incr("k0"),
+    ):
+        with pytest.raises(QueueFull, match="5 operations wait"):
+            call()
+    expected = {**{f"k{i}": i for i in range(5)}, "k5": -1, "k6": -1}
+    assert {key: t.get(key) for key in expected} == expected
+    writer.up.set()
+    assert w.flush(LIMIT)
+    writer.up.clear()
+    t.set("k1", 1)  # something that waits, or the journal is replaced by a new one
+    journal = w._queue.own.journal
+    journal.connection.execute("PRAGMA query_only = ON")  # as if its disk were read-only
+    for call in (lambda: t.set("k5", 5), lambda: t.delete("k0"), lambda: t.incr("k0")):
+        with pytest.raises(JournalError, match="readonly"):
+            call()
+    assert t.get_many(expected) == expected
+    journal.connection.execute("PRAGMA query_only = OFF")
+    for bad, error in (({"k5": object()}, TypeError), ({"k5": 5, "k6": float("nan")}, ValueError)):
+        with pytest.raises(error, match="value of key"):
+            t.set_many(bad)
+    assert t.get_many(expected) == expected
+    t.set("k5", 5)
+    assert t.get("k5") == 5
+    writer.up.set()
+    assert w.flush(LIMIT)
+    assert base.rows() == {**expected, "k5": 5}
 
 
 # ---- an L1 that shares with nobody ---------------------------------------------------------------------
