@@ -12,9 +12,10 @@ The surface that a tiered cache uses, the same in `WriteThrough`:
     pending(key)                what is acknowledged and not yet in the source, as one Op (None: nothing);
                                 `op.over(value from the source)` is what to show
     current(key, load)          the same where an incr is pending, without counting a batch twice that is
-                                being applied at this moment
+                                being applied at this moment; acurrent(key, load) of an awaited load
     on_applied                  callable(keys), set by whoever holds copies of the source: it has changed
-                                (or may have), and the copies are to go; called before `pending` forgets
+                                (or may have), and the copies are to go; called before `pending` forgets.
+                                The keys are a `Told`, which says what need not go
     version                     none of what was acknowledged has a later one
     flush(timeout), close(timeout), aflush, aclose
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from _support import run_threads
+from _support import run_threads, until
 from stress.support import child_environment, scaled
 from writing.harness import LIMIT, Ledger, finish, kill_after, start
 from writing.test_behind import Recorder
@@ -153,6 +153,30 @@ def test_adopted_writes_are_seen_and_older_than_ones_own(tmp_path: Path) -> None
     assert w.pending("a") is w.pending("b") is None
 
 
+@pytest.mark.parametrize("listens", [True, False])
+def test_what_was_adopted_at_the_start_waits_a_moment_for_whoever_has_copies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, listens: bool
+) -> None:
+    """Somebody who sets on_applied is told of all of it; without anybody, and without writes, it is drained too."""
+    from fastcache.writing import drain
+
+    dead = WriteBehind(Recorder(), tmp_path / "j", delay=3600)
+    dead.put("a", 1)
+    dead._queue.own.journal.close()  # type: ignore[union-attr]
+    dead._queue.closed = True
+    monkeypatch.setattr(drain, "GRACE", 3600.0 if listens else 0.01)
+    recorder = Recorder()
+    w = WriteBehind(recorder, tmp_path / "j")
+    told: list[Any] = []
+    if listens:
+        assert w._drainer.thread is None and w.pending("a").value == 1  # type: ignore[union-attr]
+        w.on_applied = told.extend
+    until(lambda: not w.stats().pending)
+    assert [op.key for op in recorder.ops] == ["a"]
+    assert told == (["a"] if listens else [])
+    assert w.close(30)
+
+
 def test_what_is_too_old_becomes_a_dead_letter(tmp_path: Path) -> None:
     first = WriteBehind(Recorder(), tmp_path / "j", delay=3600)
     first._drainer.start = lambda: None  # type: ignore[method-assign]
@@ -193,8 +217,6 @@ class Picky(Recorder):
 
 
 def test_the_journal_command(tmp_path: Path) -> None:
-    from _support import until
-
     place = tmp_path / "j"
     assert "no directory" in journal_command(place, expected=1)
     picky = Picky()
