@@ -5,6 +5,7 @@
   out where time and memory are not those of a release build.
 """
 
+import gc
 import os
 import sys
 from collections import Counter
@@ -49,6 +50,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(no_soak)
         if instrumented and item.get_closest_marker("timing"):
             item.add_marker(no_timing)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are hundreds of thousands of objects, that each collection in a test would walk through."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # what plugins look at now should be seen
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
