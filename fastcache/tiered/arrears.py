@@ -129,12 +129,12 @@ class Arrears:
         """Whether there is something for `settle` to send."""
         return bool(self.pending or self.pending_all or self._pending_marks)
 
-    def settle(self) -> None:
-        """L2 answers: send what is pending. StoreError."""
+    def settle(self, *, left_out: bool = False) -> None:
+        """L2 answers: send what is pending. StoreError. left_out: also if L2 is, to see whether it answers."""
         core = self._core()
-        if core is None or core.space is None or core.store is None or core.gate.open:
+        if core is None or core.space is None or core.store is None or not self.owes:
             return
-        if not self.owes:
+        if core.gate.open and not left_out:
             return
         with self._lock:
             waiting = list(self.pending.items())

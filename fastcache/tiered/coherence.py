@@ -199,6 +199,20 @@ class Coherence:
         else:
             core.gate.succeeded()
 
+    def try_again(self) -> None:
+        """Where no thread does: whether an L2 that is left out answers, to what is pending first of all."""
+        core = self._core()
+        if core is None or core.store is None or core.space is None or not core.gate.may_probe():
+            return
+        try:
+            with self._beating:
+                self.arrears.settle(left_out=True)
+            core.store.run(core.space.read(NOBODYS))
+        except StoreError as error:
+            core.gate.failed(error)
+        else:
+            core.gate.succeeded()
+
     def _namespace(self) -> str:
         core = self._core()
         return "" if core is None else core.namespace or ""

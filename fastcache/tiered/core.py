@@ -340,6 +340,10 @@ class Core:
         if link is None or self.trust:
             return True
         link.start()
+        if self.gate.due:
+            if not wait:
+                return False
+            link.try_again()
         left_out = self.gate.open
         try:
             link.catch_up(wait and not left_out)

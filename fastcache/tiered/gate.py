@@ -43,6 +43,11 @@ class Gate:
         """Whether the caller may ask L2; it must tell `succeeded` or `failed`."""
         return not self.open
 
+    @property
+    def due(self) -> bool:
+        """Whether it is time for a probe."""
+        return self.open and self._clock() >= self._probe_at
+
     def may_probe(self) -> bool:
         """Whether it is time that somebody asks all the same; true for one caller at a time."""
         with self._lock:

@@ -384,3 +384,26 @@ def test_the_loop_does_not_wait_for_a_file_that_is_locked(tmp_path: Path) -> Non
         return turns
 
     assert asyncio.run(scene()) > 1000
+
+
+def test_what_waited_for_a_locked_file_is_sent_by_whoever_reads(
+    filed: Tiers, tmp_path: Path
+) -> None:
+    """There is no thread, and it takes no miss: a hit of L1 will do."""
+    source = Source(a=1, hot=1)
+    store = SQLiteStore(tmp_path / "l2.db", timeout=0.1)
+    t, other = filed(source, store=store, ttl=60), filed(source, ttl=60)
+    for key in ("a", "hot"):
+        assert (t.get(key), other.get(key)) == (1, 1)
+    lock = sqlite3.connect(tmp_path / "l2.db", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    source.data["a"] = 2
+    until(lambda: t.invalidate("a") is False and t.cache._core.gate.open)
+    lock.execute("ROLLBACK")
+    lock.close()
+    until(lambda: t.get("hot") == 1 and t.stats().state == "healthy")
+    assert other.get("a") == 2
+    assert source.taken().count("hot") == 1
+    t.close()
+    filed.forget(t)
+    store.close()
