@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastcache._core import _ABSENT, _KEYWORDS, Cache, fence_loads, forget_under
 from fastcache._keys import (
@@ -19,7 +19,7 @@ from fastcache._keys import (
     register_kind,
 )
 from fastcache.loading.loader import Call
-from fastcache.stores.protocol import BUCKETS, Space, Store, StoreError, Target, bucket_of
+from fastcache.stores.protocol import BUCKETS, Store, StoreError, Target, bucket_of
 from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
 from fastcache.tiered.coherence import Coherence, uptime
 from fastcache.tiered.gate import Cap, Gate
@@ -30,6 +30,7 @@ from fastcache.tiered.options import TierOptions, default_rules
 from fastcache.tiered.past import Past
 from fastcache.tiered.reads import Reads
 from fastcache.tiered.stats import Counts, L2Stats, TieredStats, under
+from fastcache.tiered.teller import teller_of
 from fastcache.tiered.values import ABSENT, Values
 from fastcache.tiered.writes import Writes
 
@@ -463,31 +464,6 @@ def _no_method(*_: object) -> None:
 
 def _nothing(_: Any) -> Any:
     raise RuntimeError("there is no L2")
-
-
-class Teller(NamedTuple):
-    """Through whom the others are told: L2, or the backplane's own store; whether what L2 does is told by itself."""
-
-    store: Store
-    space: Space
-    send: Callable[[Any], Any]
-    is_l2: bool
-    by_l2: bool
-
-    def ask(self, steps: Any) -> Any:
-        """An operation, blocking."""
-        return self.store.run(steps)
-
-
-def teller_of(core: Core, backplane: Any, asynchronous: bool) -> Teller | None:
-    store = getattr(backplane, "store", None)
-    if backplane is None or store is None or store is core.store:
-        if core.store is None:
-            return None
-        return Teller(core.store, core.space, core.send, True, True)
-    send = store.asend if asynchronous else store.send
-    by_l2 = core.store is not None and core.store.tells_by is store
-    return Teller(store, store.space(core.namespace, core.origin), send, False, by_l2)
 
 
 def checked_namespace(namespace: Any, needed: bool) -> str | None:
