@@ -1167,6 +1167,7 @@ include "_core_await.pxi"
 include "_core_home.pxi"
 include "_core_front.pxi"
 include "_core_tier.pxi"
+include "_core_json.pxi"
 
 patch_cache_type(Cache, visit_contents, drop_contents)
 open_front()

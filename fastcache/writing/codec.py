@@ -16,6 +16,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from fastcache._core import plain_json
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -50,13 +52,11 @@ class Json:
 
     def encode(self, value: Any) -> str:
         """The text. TypeError: JSON has no such type, or not as a key. ValueError: NaN, infinity, a cycle."""
-        kind = type(value)
-        if kind is int:
-            return int.__repr__(value)
-        if kind is str:
-            return _text(value)
-        _check_json(value, 0)
-        return _dump(value)
+        text = plain_json(value, True)
+        if text is None:
+            _check_json(value, 0)
+            text = _dump(value)
+        return text
 
     def decode(self, data: str) -> Any:
         return _load(data)
@@ -93,13 +93,9 @@ class Exact:
 
     def encode(self, value: Any) -> str:
         """The text. TypeError: a type it does not know. ValueError: nested too deep, or in itself."""
-        kind = type(value)
-        if kind is int:
-            return int.__repr__(value)
-        if kind is str:
-            return _text(value)
-        if kind in (bool, type(None)) or (kind is float and math.isfinite(value)):
-            return _dump(value)
+        text = plain_json(value, False)
+        if text is not None:
+            return text
         found: list[str] = []
         tree = _tag(value, 0, found)
         return (_MARK if found else "") + _dump(tree)

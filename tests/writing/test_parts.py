@@ -6,9 +6,11 @@ import io
 import json
 import math
 import time
+from collections import OrderedDict
 from datetime import date, datetime, timedelta, timezone
 from datetime import time as time_of_day
 from decimal import Decimal
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -18,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from writing.test_behind import Recorder
 
+from fastcache._core import plain_json
 from fastcache.writing import WriteBehind
 from fastcache.writing.codec import Exact, Json
 from fastcache.writing.ops import Clock, Op, seconds_of, version_at
@@ -73,6 +76,33 @@ def test_json_gives_back_what_is_plain(value: Any) -> None:
     text = Json().encode(value)
     assert text.isascii() and same(Json().decode(text), value)
     assert same(json.loads(text), value)
+
+
+@given(PLAIN)
+def test_json_is_that_of_the_standard_library(value: Any) -> None:
+    assert Json().encode(value) == json.dumps(value)
+    assert plain_json(value, False) in (json.dumps(value), None)
+
+
+def test_what_is_plain_and_what_is_not() -> None:
+    deepest: list[Any] = []
+    for _ in range(99):
+        deepest = [deepest]
+    every = "".join(map(chr, range(0x300)))
+    for value in (
+        None, True, False, 0, -1, 2**63 - 1, -(2**63), 0.1, -0.0, 1e16, 5e-324, "", every, every[::-1], "x" * 5000,
+        "\ud800", "\uffff\U00010000\U0010ffff", [], {}, {"": []}, {"\u00e9": "!"}, [1, [2.5, {"a": [None, {}]}]],
+        ["y" * 700] * 9, deepest,
+    ):  # fmt: skip
+        assert plain_json(value, False) == json.dumps(value), value
+    assert plain_json(((), (1, [(2,)])), True) == "[[], [1, [[2]]]]"
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (
+        2**63, -(2**63) - 1, math.inf, -math.inf, math.nan, b"", object(), (), [()], {1: 2}, {None: 1}, {"!": 1},
+        {"a": {"!": 1}}, IntEnum("Two", "a b")(1), type("Text", (str,), {})("a"), OrderedDict(a=1), [deepest], endless,
+    ):  # fmt: skip
+        assert plain_json(value, False) is None, value
 
 
 @given(RICH)
