@@ -14,6 +14,10 @@ kill the last commit is there or is not. Automatic checkpoints are off: `checkpo
 that drains, on a connection of its own, so that no write pays for one. `synchronous` is NORMAL (survives the
 process) or FULL (each commit reaches the disk).
 
+Between appends a query stays open (`_hold`): so SQLite keeps the lock of a reader, which it would else take and
+give back for each commit, a quarter of what that costs. All but an append ends it: it keeps this connection
+from seeing what others write (a mark on a dead letter), and a checkpoint from copying what came later.
+
 Nothing here is locked against threads: the queue calls under its lock, all but `checkpoint`.
 """
 
@@ -63,7 +67,6 @@ _SCHEMA = f"""
 #: Connections that a parent made, kept in the child for ever, since even closing them would touch files.
 _inherited: list[object] = []
 
-
 #: Ending of a journal that is being made.
 UNFINISHED = ".new"
 
@@ -107,6 +110,7 @@ class Journal:
         #: Rows that were not found again, because the file was damaged.
         self.damaged = False
         self._lock = lock
+        self._held: sqlite3.Cursor | None = None
         self.connection = connection
         self._cursor = connection.cursor()
         self._execute = self._cursor.execute
@@ -200,6 +204,7 @@ class Journal:
             empty = remove or not (self.count() or self._one("SELECT count(*) FROM dead"))
         except JournalError:
             empty = False
+        self._release()
         self._cursor.close()  # a statement that is left would keep the files open
         self.connection.close()
         if empty:
@@ -208,8 +213,8 @@ class Journal:
 
     def abandon(self) -> None:
         """In a forked child: let go without touching anything that the parent still uses."""
-        keep_for_ever(self._cursor)
-        keep_for_ever(self.connection)
+        for inherited in (self._held, self._cursor, self.connection):
+            keep_for_ever(inherited)
         lock, self._lock = self._lock, -1
         if lock >= 0:
             os.close(lock)  # the parent's descriptor holds the lock; unlocking would take it away
@@ -219,9 +224,18 @@ class Journal:
     def append(self, record: tuple[int, str, bytes, str | None, int, int]) -> None:
         """Keep one operation. It is durable on return. JournalError: it is not kept."""
         try:
-            self._execute(_INSERT, record)
+            try:
+                self._execute(_INSERT, record)
+            except sqlite3.OperationalError as error:
+                # Others have written since, or do now: whoever reads cannot go on from there, nor wait.
+                if self._held is None or error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                self._release()
+                self._execute(_INSERT, record)
         except sqlite3.Error as error:
             raise self._failed(error) from error
+        if self._held is None:
+            self._hold()
 
     def append_many(self, records: Sequence[tuple[int, str, bytes, str | None, int, int]]) -> None:
         """Keep several, all or none, with one commit."""
@@ -311,6 +325,7 @@ class Journal:
         """Copy the log back into the file, from any thread; writers go on. False: it could not be done."""
         if self.pid != os.getpid():
             return False
+        self._release()
         try:
             connection = _connect(self.path)
             try:
@@ -327,8 +342,25 @@ class Journal:
 
     # ---- helpers -------------------------------------------------------------------------------------
 
+    def _hold(self) -> None:
+        """Keep the lock of a reader, by a query of which the first row alone is taken (see the module)."""
+        try:
+            held = self.connection.execute("SELECT name FROM meta")
+        except sqlite3.Error as error:
+            log.debug(
+                "journal %s: no reader's lock: %s", self.path, error
+            )  # it only costs more then
+        else:
+            self._held = held
+
+    def _release(self) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
+
     def _together(self, statements: Iterable[tuple[str, Sequence[tuple[Any, ...]]]]) -> None:
         cursor = self._cursor
+        self._release()
         try:
             try:
                 cursor.execute("BEGIN IMMEDIATE")
@@ -347,6 +379,7 @@ class Journal:
             self._cursor.execute("ROLLBACK")
 
     def _all(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        self._release()
         try:
             return self.connection.execute(sql, parameters).fetchall()
         except sqlite3.Error as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sqlite3
 import time
 from collections import OrderedDict
 from datetime import date, datetime, timedelta, timezone
@@ -18,6 +19,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiered.support import Thread, until
 from writing.test_behind import Recorder
 
 from fastcache._core import plain_json
@@ -207,4 +209,47 @@ def test_the_log_is_copied_back_by_the_thread_that_drains(tmp_path: Path) -> Non
         assert journal is not None
         biggest = max(biggest, journal.log_size())
     assert biggest < 80 << 20
+    assert w.close(30)
+
+
+def test_others_write_to_a_journal_between_two_commits(tmp_path: Path) -> None:
+    """As `python -m fastcache journal` does. The reader's lock that is kept between commits is in nobody's way."""
+    w = WriteBehind(recorder := Recorder(), tmp_path / "j", delay=3600)
+    w.put("a", 0)
+    journal = w._queue.own.journal
+    assert journal is not None
+    other = sqlite3.connect(journal.path, timeout=30, isolation_level=None)
+    add = "INSERT INTO dead SELECT *, 'no', 0, 0 FROM ops WHERE sequence = ?"
+    for number in range(1, 4):
+        assert other.execute(add, (number,)).rowcount == 1, "it sees what was committed"
+        w.put("a", number)  # from a moment that is past
+        assert len(journal.dead()) == number, "and is seen"
+        w.put("b", number)
+    assert journal._held is not None
+    other.execute("BEGIN IMMEDIATE")
+    waiting = Thread(w.put, "c", 1)
+    until(lambda: journal._held is None)  # it has let go, and waits for the other
+    assert w.pending("c") is None
+    other.execute("COMMIT")
+    waiting.result()
+    w.put("d", 1)
+    assert other.execute("SELECT count(*) FROM ops").fetchone() == (9,)
+    other.close()
+    assert w.drop_dead() == 3
+    assert w.close(30)
+    assert [(op.key, op.value) for op in recorder.ops] == [("a", 3), ("b", 3), ("c", 1), ("d", 1)]
+
+
+def test_a_journal_of_which_much_waits_can_be_copied_back_whole(tmp_path: Path) -> None:
+    w = WriteBehind(Recorder(), tmp_path / "j", delay=3600)
+    for _ in range(3):
+        for i in range(300):
+            w.put(i, "x" * 500)
+        journal = w._queue.own.journal
+        assert journal is not None
+        assert journal._held is not None
+        assert journal.checkpoint()
+        size = journal.log_size()
+    w.put("more", 1)
+    assert journal.log_size() == size, "the log has begun anew"
     assert w.close(30)
