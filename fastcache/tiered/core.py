@@ -28,6 +28,7 @@ from fastcache.tiered.loaders import limited, load_many_of, loader_of, no_loader
 from fastcache.tiered.loads import loads_of
 from fastcache.tiered.options import TierOptions, default_rules
 from fastcache.tiered.past import Past
+from fastcache.tiered.quick import usual_set
 from fastcache.tiered.reads import Reads
 from fastcache.tiered.stats import Counts, L2Stats, TieredStats, under
 from fastcache.tiered.teller import teller_of
@@ -159,6 +160,7 @@ class Core:
         self.loads.set_core(self)
         self.reads = Reads(self)
         self.writes = Writes(self)
+        self.usual_set = None if self.source is None else usual_set(self)
         self.watchers: list[Callable[[Any], object]] = []
         self.closed = False
         _all.add(self)

@@ -257,6 +257,9 @@ class TieredCache(_Face[K, V]):
 
     def set(self, key: K, value: V, *, ttl: Any = ..., tags: Iterable[Any] = ()) -> None:
         """Store in all tiers, and tell everyone. With a writer, after the source has it."""
+        usually = self._core.usual_set
+        if usually is not None and ttl is ... and tags == ():
+            return usually(key, value)
         carry(self._core.writes.set_many({key: value}, ttl, tags))
 
     def set_many(

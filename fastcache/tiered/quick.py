@@ -1,20 +1,24 @@
-"""The usual miss of L1, for threads: L2 has a value that may be returned as it is.
+"""The usual cases, for threads: a miss of L1 where L2 has a value that may be returned as it is, and a write that
+is acknowledged before it is made.
 
-The rules are those of loads.py, which takes over whenever anything is unusual, and is told what L2 has answered, so
-that it does not ask again. What is saved are the generators in between, which take longer than all else that is
-ours: a load may have to wait and to call, this only reads. There is nothing like it for tasks, where reading is
-waiting.
+The rules are those of loads.py and writes.py, which take over whenever anything is unusual; the former is told
+what L2 has answered, so that it does not ask again. What is saved are the generators in between, which take longer
+than all else that is ours: a load may have to wait and to call, this only reads. There is nothing like it for
+tasks, where reading is waiting.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastcache._core import kept
+from fastcache._core import kept, land_many, unwatch, watch
+from fastcache._keys import encode
 from fastcache.loading.threads import ThreadLoader
 from fastcache.stores.protocol import StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastcache._core import Flight
     from fastcache.loading.loader import Call
     from fastcache.tiered.core import Core
@@ -83,3 +87,32 @@ class QuickLoader(ThreadLoader):
                 values.land(flight, call.key, name, value, fresh, extra=extra)
                 return True, value
         return False, found
+
+
+def usual_set(core: Core) -> Callable[[Any, Any], None] | None:
+    """set(key, value) without more, where a write-behind is all that there is below L1; None elsewhere."""
+    from fastcache.writing.behind import WriteBehind
+
+    source = core.source
+    if source is None or not isinstance(source.writer, WriteBehind):
+        return None
+    if core.asynchronous or core.link is not None or core.options.jitter:
+        return None
+    l1, count, put = core.l1, core.counts.add, source.writer.put
+    ttl, _ = core.values.l1_ttl(core.options.ttl)
+    extra = 0.0 if core.options.ttl is None else max(core.options.stale, core.options.grace)
+
+    def usually(key: Any, value: Any) -> None:
+        encode(key)  # TypeError, ValueError: as of all keys that are written
+        count("writes")
+        l1.delete(key)
+        watched = watch(l1)
+        try:
+            put(key, value)
+            # Who writes the same key now deletes it or sets it: neither stays then, and what waits decides.
+            if not land_many(l1, watched, ((key, value, ttl, extra, ()),)):
+                l1.delete(key)
+        finally:
+            unwatch(l1)
+
+    return usually

@@ -1,18 +1,21 @@
-"""The usual miss of L1, that L2 has: one round trip, fenced like a load; and whatever is unusual is a load's."""
+"""The usual miss of L1, that L2 has: one round trip, fenced like a load; and whatever is unusual is a load's. And the
+usual write that waits for its source."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import until
 from servers.redis import RedisServer
 
-from fastcache import MISSING, Cache, TieredCache
+from fastcache import MISSING, AsyncTieredCache, Cache, TieredCache
 from fastcache.stores import RedisStore
 from fastcache.stores.protocol import StoreError
+from fastcache.writing import Closed, Op, SQLiteWriter, WriteBehind
 
 
 class Watched(RedisStore):
@@ -218,3 +221,110 @@ def test_a_key_without_a_name(make: Callable[..., Pair]) -> None:
     with pytest.raises(TypeError, match="object"):
         pair.mine.get(object())  # type: ignore[arg-type]
     assert pair.mine.get("a") == 1
+
+
+# ---- writes that are acknowledged before they are made -------------------------------------------
+
+
+class Between(WriteBehind):
+    """Something may happen once a write is acknowledged, before its caller hears of it."""
+
+    then: Callable[[], object] | None = None
+
+    def put(self, key: Any, value: Any) -> None:
+        super().put(key, value)
+        self._go_on()
+
+    def write(self, ops: Sequence[Op]) -> None:
+        super().write(ops)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+
+
+class Nowhere:
+    def apply(self, ops: Sequence[Op]) -> None:
+        raise OSError("down")
+
+
+@pytest.fixture
+def behind() -> Iterator[Between]:
+    writer = Between(Nowhere(), delay=3600)
+    yield writer
+    writer.close(0)
+
+
+#: Of `set`: what is usual, and what is left to the general way.
+WAYS = pytest.mark.parametrize(
+    "how", [{}, {"ttl": 60}, {"tags": ["t"]}], ids=["usual", "ttl", "tags"]
+)
+
+
+@WAYS
+def test_of_two_that_set_at_once_the_later_is_read(behind: Between, how: dict[str, Any]) -> None:
+    t = TieredCache[str, int](Cache(10), writer=behind, loader=lambda key: MISSING)
+    behind.then = lambda: t.set("a", 2, **how)
+    t.set("a", 1, **how)
+    assert t.get("a") == behind.pending("a").value == 2  # type: ignore[union-attr]
+    behind.then = lambda: t.delete("a")
+    t.set("a", 3, **how)
+    assert t.get("a") is None
+    behind.then = lambda: t.invalidate("a")
+    t.set("a", 4, **how)
+    assert t.peek_l1("a") is None and t.get("a") == 4
+    t.set("a", 5, **how)
+    assert t.peek_l1("a") == 5
+
+
+@WAYS
+def test_a_set_that_waits_for_its_source(behind: Between, how: dict[str, Any]) -> None:
+    t = TieredCache[str, Any](Cache(10), writer=behind, ttl=60, l1_ttl=4, stale=20)
+    value = [1]
+    t.set("a", value, **how)
+    t.set("b", 2, **how)
+    assert t.get("a") is value
+    left = t.l1.ttl("a")
+    assert left is not None and 3 < left <= 4
+    assert t.stats().writes == behind.stats().pending == 2
+    with pytest.raises(TypeError, match="no name outside of this process"):
+        t.set(object(), 1, **how)  # type: ignore[arg-type]
+    behind.close(0)
+    with pytest.raises(Closed):
+        t.set("a", 3, **how)
+    assert t.peek_l1("a") is None and t.peek_l1("b") == 2
+    assert t.stats().writes == 3
+
+
+def test_a_set_that_cannot_be_written_changes_nothing(tmp_path: Path) -> None:
+    writer = WriteBehind(SQLiteWriter(tmp_path / "a.db", table="t"), tmp_path / "j", delay=3600)
+    with TieredCache[str, Any](Cache(10), writer=writer, loader=lambda key: MISSING) as t:
+        t.set("a", 1)
+        with pytest.raises(TypeError, match="JSON has nothing for"):
+            t.set("a", object())
+        assert t.get("a") == 1 and writer.stats().pending == 1
+        t.flush(30)
+        assert t.peek_l1("a") is None, "what is read next is the source's"
+        assert writer.stats().written == 1
+
+
+def test_which_set_is_usual(behind: Between, tmp_path: Path) -> None:
+    """Where anything else has to be told or asked, or chance has a say, writes.py decides."""
+    from fastcache.backplane import InProcessBackplane
+
+    for usual, made in (
+        (True, TieredCache[str, int](Cache(10), writer=behind)),
+        (False, TieredCache[str, int](Cache(10), writer=behind, ttl=9, jitter=0.1)),
+        (
+            False,
+            TieredCache[str, int](
+                Cache(10), writer=behind, namespace="n", backplane=InProcessBackplane()
+            ),
+        ),
+        (False, TieredCache[str, int](Cache(10), writer=Nowhere())),
+        (False, TieredCache[str, int](Cache(10))),
+    ):
+        assert (made._core.usual_set is not None) is usual
+    assert AsyncTieredCache[str, int](Cache(10), writer=behind)._core.usual_set is None
