@@ -98,7 +98,8 @@ def usual_set(core: Core) -> Callable[[Any, Any], None] | None:
         return None
     if core.asynchronous or core.link is not None or core.options.jitter:
         return None
-    l1, count, put = core.l1, core.counts.add, source.writer.put
+    l1, count = core.l1, core.counts.add
+    put, is_last = source.writer.put, source.writer.is_last
     ttl, _ = core.values.l1_ttl(core.options.ttl)
     extra = 0.0 if core.options.ttl is None else max(core.options.stale, core.options.grace)
 
@@ -109,8 +110,9 @@ def usual_set(core: Core) -> Callable[[Any, Any], None] | None:
         watched = watch(l1)
         try:
             put(key, value)
-            # Who writes the same key now deletes it or sets it: neither stays then, and what waits decides.
-            if not land_many(l1, watched, ((key, value, ttl, extra, ()),)):
+            # Where somebody else writes or drops the same key now, neither value stays, and what waits decides.
+            landed = land_many(l1, watched, ((key, value, ttl, extra, ()),))
+            if not (landed and is_last(key, value)):
                 l1.delete(key)
         finally:
             unwatch(l1)

@@ -38,7 +38,7 @@ class Source:
     _writing: Counter[Hashable]
 
     def __init__(self, core: Core, writer: Any) -> None:
-        self.writer = writer if hasattr(writer, "pending") else WriteThrough(writer)
+        self.writer: Any = writer if hasattr(writer, "pending") else WriteThrough(writer)
         self.through = isinstance(self.writer, WriteThrough)
         self._core = weakref.ref(core)
         self._write = self.writer.awrite if core.asynchronous else self.writer.write
@@ -175,6 +175,11 @@ class Source:
                 core.failed(error)
                 core.link.arrears.doubt(targets)
         return None
+
+    def is_last(self, key: Any, value: Any) -> bool:
+        """Whether L1 may keep this value, which it has just stored: of two at once, who is first to store there need
+        not be the first who was acknowledged. A write-through is not asked."""
+        return bool(self.through or self.writer.is_last(key, value))
 
     # ---- reading -----------------------------------------------------------------------------------
 

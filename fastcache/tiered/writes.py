@@ -188,7 +188,8 @@ class Writes:
             for key, value in items.items():
                 short, _ = core.values.l1_ttl(ttls[key])
                 landing = [Landing(targets[key].name, key, value, short, extra, given)]
-                if key in failed or not core.values.land_many(watched, landing):
+                landed = key not in failed and core.values.land_many(watched, landing)
+                if not (landed and (core.source is None or core.source.is_last(key, value))):
                     core.l1.delete(key)
         finally:
             unwatch(core.l1)

@@ -257,6 +257,11 @@ class WriteBehind(TaskFaces):
         entry = self._queue.overlay.get(key)
         return None if entry is None else entry.op()
 
+    def is_last(self, key: Hashable, value: Any) -> bool:
+        """Whether this object is what waits of a key: nothing was acknowledged after it. O(1), no lock."""
+        entry = self._queue.overlay.get(key)
+        return entry is not None and entry.value is value
+
     def current(self, key: Hashable, load: Callable[[Any], Any]) -> Any:
         """The value of a key, pending writes included, MISSING if there is none. load(key) -> value or
         MISSING reads the source; no batch is applied while it does where an incr is pending."""

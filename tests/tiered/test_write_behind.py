@@ -301,6 +301,13 @@ def test_of_two_that_set_at_once_the_later_is_read(
     class Slow(WriteBehind):
         def write(self, ops: Any) -> None:
             super().write(ops)
+            self._go_on()
+
+        def put(self, key: Any, value: Any) -> None:
+            super().put(key, value)
+            self._go_on()
+
+        def _go_on(self) -> None:
             if later:
                 later.pop()()
                 assert not drained or self.flush(LIMIT)
