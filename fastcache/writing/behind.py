@@ -327,6 +327,7 @@ class WriteBehind(TaskFaces):
         timeout: seconds; False: it is not. On a terminal a bar shows the progress of a long flush.
         """
         queue, drainer = self._queue, self._drainer
+        queue.refuse_within()
         deadline = None if timeout is None else time.monotonic() + timeout
         with queue.lock:
             own, target, adopted = queue.own, queue.own.sequence, list(queue.adopted)
@@ -367,6 +368,7 @@ class WriteBehind(TaskFaces):
         without one, lost, and logged as an error.
         """
         queue, drainer = self._queue, self._drainer
+        queue.refuse_within()
         with self._closing:
             with queue.lock:
                 if queue.closed:

@@ -364,7 +364,8 @@ class Drainer:
         journal = stream.journal
         if journal is None or journal.log_size() < CHECKPOINT_AT:
             return
-        journal.checkpoint()
+        with self.queue.files:
+            journal.checkpoint()
         if journal.log_size() > WAIT_AT:
             # Writers leave it no moment in which all is copied, without which it never begins anew. There is
             # little left to copy now, so let them wait for that.
@@ -396,10 +397,13 @@ class Drainer:
         assert queue.folder is not None
         total = 0
         mine = {s.id for s in (queue.own, *queue.adopted)}
-        for journal in folder.orphans(
-            queue.folder, queue.writer, queue.durability, mine, strict=strict
-        ):
-            stream, bad = queue.adopt(journal)
+        orphans = folder.orphans(queue.folder, queue.writer, queue.durability, mine, strict=strict)
+        while True:
+            with queue.files:
+                journal = next(orphans, None)
+                if journal is None:
+                    return total
+                stream, bad = queue.adopt(journal)
             for record, text in bad:
                 with queue.lock:
                     journal.bury([DeadRecord(*record, text, time.time(), 0)])
@@ -420,4 +424,3 @@ class Drainer:
                 self._leave(stream)
             else:
                 log.info("%s: adopted %d operations", journal.path, len(stream.rows))
-        return total

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcache._keys import encode as encode_key
 from fastcache.writing.errors import Closed, JournalError
+from fastcache.writing.forking import FILES, QUEUE, hold
 from fastcache.writing.journal import Journal, Record
 from fastcache.writing.ops import DELETE, INCR, PUT, Clock
 from fastcache.writing.options import check_int
@@ -86,7 +87,10 @@ class Queue:
     def _forget(self) -> None:
         """Start empty, in a new process."""
         self.clock = Clock()
-        self.lock = threading.Lock()
+        # An RLock because it knows whether this thread has it; taken twice it is by accident alone (`refuse_within`).
+        self.lock: Any = hold(threading.RLock(), QUEUE)
+        #: held around what SQLite does outside of `lock`; taken before that, if both are
+        self.files = hold(threading.Lock(), FILES)
         self.changed = threading.Condition(self.lock)  # for who waits for room, or for a flush
         self.due = threading.Condition(self.lock)  # for the thread that drains
         self.overlay = Overlay()
@@ -101,7 +105,9 @@ class Queue:
         self.wake_at = sys.maxsize  # so many keys pending are reason to begin
         self.waiters: list[Callable[[], object]] = []  # called when there is room
         self.dead_in_memory: deque[DeadLetter] = deque()
-        self._owner = 0
+        self._busy = (
+            False  # the lock is taken for a commit; a hint, since an interrupt may leave it
+        )
         self._suspect = False
         self._waiting: deque[Ticket] = deque()
 
@@ -145,16 +151,16 @@ class Queue:
         JournalError: they could not be kept. Closed.
         """
         lock = self.lock
-        if not lock.locked():
+        if lock._is_owned():
+            self.refuse_within()
+        if not self._busy:
             # Only a with statement cannot be interrupted between getting the lock and knowing of it.
             with lock:
-                self._owner = threading.get_ident()
+                self._busy = True
                 try:
                     return self._commit(items)
                 finally:
-                    self._owner = 0
-        if self._owner == threading.get_ident():
-            self._check_owner()
+                    self._busy = False
         ticket = Ticket(items)
         self._waiting.append(ticket)
         self.serve(ticket)
@@ -162,14 +168,12 @@ class Queue:
             raise ticket.error
         return not ticket.full
 
-    def _check_owner(self) -> None:
-        """RuntimeError if this thread holds the lock already; after an interrupt it may only seem so."""
-        if not self.lock.acquire(timeout=1.0):
+    def refuse_within(self) -> None:
+        """RuntimeError if this thread is in the midst of a write: what it calls now would find half of it."""
+        if self.lock._is_owned():
             raise RuntimeError(
                 "a write from within a write of the same thread (a signal handler, or a __del__)"
             )
-        self._owner = 0
-        self.lock.release()
 
     def submit(self, ticket: Ticket) -> None:
         """Have a write committed by whoever calls `serve` next."""
@@ -180,13 +184,13 @@ class Queue:
         served: list[Ticket] = []
         with self.lock:
             if ticket is None or not ticket.settled:
-                self._owner = threading.get_ident()
+                self._busy = True
                 try:
                     while self._waiting:
                         served.append(self._waiting.popleft())
                     self._commit_group(served)
                 finally:
-                    self._owner = 0
+                    self._busy = False
         for each in served:
             if each.done is not None:
                 each.done()

@@ -17,6 +17,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from fastcache.writing.errors import Refused
+from fastcache.writing.forking import CONNECTION, hold
 from fastcache.writing.ops import INCR, Applied, Batch, Op
 from fastcache.writing.sqlbase import (
     KEEP,
@@ -50,7 +51,8 @@ class _Connection:
         self.path = os.path.abspath(os.fspath(path))
         self._timeout = timeout
         self._readonly = readonly
-        self.lock = threading.Lock()
+        # taken twice by one thread: by what a finalizer does in the midst of a query
+        self.lock: Any = hold(threading.RLock(), CONNECTION)
         self._made: sqlite3.Connection | None = None
         _all.add(self)
 
@@ -80,7 +82,7 @@ class _Connection:
         """In the child: forget the parent's connection, without closing it."""
         from fastcache.writing.journal import keep_for_ever
 
-        self.lock = threading.Lock()
+        self.lock = hold(threading.RLock(), CONNECTION)
         made, self._made = self._made, None
         if made is not None:
             keep_for_ever(made)

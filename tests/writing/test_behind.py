@@ -811,3 +811,33 @@ def test_superseded_writes_are_counted_and_reported(
     w.put("a", 3)  # the clock has learned of that version
     assert w.flush(30)
     assert rows(tmp_path) == {"a": 3}
+
+
+def test_a_write_from_a_finalizer_between_lock_and_commit_is_refused_too(tmp_path: Path) -> None:
+    """Wherever the collector comes: also when the lock has just been taken, or is about to be given back."""
+    run_script(
+        START
+        + """
+import faulthandler, gc, itertools
+faulthandler.dump_traceback_later(40, exit=True)
+w = make(journal=sys.argv[1] + ".j")
+refused = 0
+class Odd:
+    def __init__(self): self.me = self
+    def __del__(self):
+        global refused
+        for call in (lambda: w.put("odd", 1), lambda: w.flush(0), lambda: w.incr("n")):
+            try: call()
+            except RuntimeError: refused += 1
+        w.stats()
+for threshold in itertools.chain(range(1, 40), range(1, 40)):
+    gc.set_threshold(threshold)
+    for i in range(10):
+        Odd()
+        w.put("a", [i])
+gc.disable()
+assert refused
+assert w.close(30)
+""",
+        tmp_path / "app.db",
+    )
