@@ -546,10 +546,54 @@ class TierFront:
 
 def watch(cache: Cache[Any, Any], /) -> tuple[int, int]: ...
 def unwatch(cache: Cache[Any, Any], /) -> None: ...
+def split(cache: Cache[_K, _V], keys: Iterable[_K], /) -> tuple[dict[_K, _V], list[_K]]: ...
 def land_many(
     cache: Cache[Any, Any],
     watched: tuple[int, int],
     loaded: Iterable[tuple[Any, Any, float | None, float, tuple[Any, ...]]],
+    /,
+) -> int: ...
+
+@final
+class Opener:
+    def __new__(
+        cls,
+        head: bytes,
+        loads: Callable[[bytes], Any],
+        largest: int,
+        digest: Callable[[bytes], bytes],
+        /,
+    ) -> Opener: ...
+    def unpack(
+        self, data: Any, key: bytes, /
+    ) -> tuple[Any, bool, float | None, float, tuple[()], int, float, bytes] | None: ...
+    def unpack_many(
+        self,
+        keys: list[Any],
+        encodings: list[bytes],
+        data: list[Any],
+        time: float | None,
+        most: float | None,
+        /,
+    ) -> tuple[dict[Any, Any], bytes, list[int], int]: ...
+
+@final
+class Places:
+    def __new__(
+        cls, general: Callable[[Any], tuple[bytes, str]], digest: Callable[[bytes], str], /
+    ) -> Places: ...
+    def of(self, key: Any, /) -> tuple[bytes, str]: ...
+    def of_many(
+        self, keys: Iterable[Any], words: tuple[tuple[str, ...], str, str, str] | None = None, /
+    ) -> tuple[list[bytes], list[str], list[str]]: ...
+
+def note_keys(held: list[set[Any]], names: list[str], keys: list[Any], /) -> int: ...
+def land_read(
+    cache: Cache[Any, Any],
+    watched: tuple[int, int],
+    found: dict[Any, Any],
+    fresh: bytes,
+    extra: float,
     /,
 ) -> int: ...
 def fence_loads(cache: Cache[Any, Any], /) -> None: ...

@@ -1168,6 +1168,8 @@ include "_core_home.pxi"
 include "_core_front.pxi"
 include "_core_tier.pxi"
 include "_core_json.pxi"
+include "_core_envelope.pxi"
+include "_core_names.pxi"
 
 patch_cache_type(Cache, visit_contents, drop_contents)
 open_front()

@@ -23,11 +23,12 @@ cdef int64_t duration(object value, str name) except? -1:
         raise ValueError(f"{name} must not be NaN, got {value!r}")
     if s < 0:
         raise ValueError(f"{name} must not be negative, got {value!r}")
-    if s >= 4.6e9:
-        return NEVER
-    if s == 0:
-        return 0
-    return max(<int64_t>1, <int64_t>llround(s * 1e9))
+    return 0 if s == 0 else nanoseconds(s)
+
+
+cdef inline int64_t nanoseconds(double s) noexcept:
+    """Of more than 0 seconds."""
+    return NEVER if s >= 4.6e9 else max(<int64_t>1, <int64_t>llround(s * 1e9))
 
 
 cdef double fraction(object value, str name) except? -1:
@@ -116,6 +117,11 @@ cdef int options(Cache self, Options *o, object key, object value, object ttl, o
         weigh(self, o, key, value)
     if tags is not None and not (type(tags) is tuple and not tags):
         hold_tags(self, o, tags)
+    return provide(self, o)
+
+
+cdef inline int provide(Cache self, Options *o) except -1:
+    """What the cache needs for entries with such options."""
     if o.ttl != NEVER or o.tti != NEVER:
         time_on(self, min(o.ttl, o.tti))
     if o.tti != NEVER or o.weight != 1 or o.ntags:

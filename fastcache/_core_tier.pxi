@@ -127,32 +127,86 @@ def unwatch(Cache cache not None, /):
     unlock(cache)
 
 
+def split(Cache cache not None, keys, /):
+    """({key: value} of those that are held, [key, ...] of the others), each once and in their order. Counts as get does."""
+    cdef dict held = {}
+    cdef list others = []
+    cdef set seen = set()
+    cdef object key
+    cdef uint64_t hash
+    cdef PyObject *value
+    cdef Py_ssize_t n = 0
+    cdef int r
+    for key in keys:
+        seen.add(key)
+        if len(seen) == n:
+            continue
+        n = len(seen)
+        mix_quickly(<PyObject*>key, &hash)
+        r = look_quickly(cache, <PyObject*>key, hash, &value)
+        if r == UNSURE:
+            r = look(cache, <PyObject*>key, hash, &value)
+        if r == MISS:
+            others.append(key)
+        else:
+            held[key] = owned(value)
+    return held, others
+
+
 def land_many(Cache cache not None, watched, loaded, /):
     """Store each (key, value, ttl, extra, tags) of a load of many, but for those whose keys or tags were
     removed or set since `watch`. Seconds; extra: kept for the loader so long past the ttl.
     How many were stored. O(len(loaded))."""
     cdef Options o
-    cdef uint64_t hash, since = watched[0], sequence = watched[1]
+    cdef uint64_t since = watched[0], sequence = watched[1]
     cdef Py_ssize_t stored = 0
     for key, value, ttl, extra, tags in loaded:
-        mix_key(<PyObject*>key, &hash)
         options(cache, &o, key, value, ttl, UNSET, UNSET, tags)
         try:
-            o.load = True
-            o.since = since
-            o.sequence = sequence
-            if extra:
-                o.soft = True
-                o.failure = False
-                o.extra = duration(extra, "extra")
-                o.lead = 0
-                lock(cache)
-                flags_on(cache, HAS_SOFT)
-                unlock(cache)
-            stored += put(cache, <PyObject*>key, hash, <PyObject*>value, &o, time_if_any(cache), SET)
+            stored += land(cache, <PyObject*>key, <PyObject*>value, &o, since, sequence, duration(extra, "extra"))
         finally:
             drop_tags(cache, &o)
     return stored
+
+
+def land_read(Cache cache not None, watched, dict found not None, bytes fresh not None, extra, /):
+    """The same of what Opener.unpack_many has found, without tags. fresh: ttls, as doubles in the order of `found`."""
+    cdef Options o
+    cdef uint64_t since = watched[0], sequence = watched[1]
+    cdef int64_t more = duration(extra, "extra")
+    cdef Py_ssize_t stored = 0, i = 0, n = len(fresh) // sizeof(double)
+    cdef double ttl
+    for key, value in found.items():
+        if i == n:
+            break
+        memcpy(&ttl, bytes_at(<PyObject*>fresh) + i * sizeof(double), sizeof(double))
+        i += 1
+        defaults(cache, &o)
+        o.ttl = nanoseconds(ttl)
+        if cache.weigher is not None:
+            weigh(cache, &o, key, value)
+        provide(cache, &o)
+        stored += land(cache, <PyObject*>key, <PyObject*>value, &o, since, sequence, more)
+    return stored
+
+
+cdef int land(Cache cache, PyObject *key, PyObject *value, Options *o, uint64_t since, uint64_t sequence,
+              int64_t extra) except -1:
+    """Whether it was stored."""
+    cdef uint64_t hash
+    mix_quickly(key, &hash)
+    o.load = True
+    o.since = since
+    o.sequence = sequence
+    if extra:
+        o.soft = True
+        o.failure = False
+        o.extra = extra
+        o.lead = 0
+        lock(cache)
+        flags_on(cache, HAS_SOFT)
+        unlock(cache)
+    return put(cache, key, hash, value, o, time_if_any(cache), SET)
 
 
 def fence_loads(Cache cache not None, /):

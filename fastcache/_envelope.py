@@ -28,7 +28,6 @@ import re
 import threading
 from functools import cache
 from importlib import import_module
-from itertools import repeat
 from math import inf
 from random import Random
 from struct import Struct
@@ -62,7 +61,6 @@ _new = tuple.__new__
 _COUNTER = re.compile(rb"-?[1-9][0-9]{0,19}|0")
 #: From this size on parts of an envelope are looked at where they are instead of copied.
 _LARGE = 32_768
-_ALWAYS_19 = repeat(19)
 
 _log = logging.getLogger("fastcache")
 
@@ -88,10 +86,6 @@ class Undecodable(ValueError):  # noqa: N818  # it says what the bytes are
 
     def __str__(self) -> str:
         return self.text
-
-
-#: value, ttl, extra, sequence, cost, stamp: as in Unpacked, of a value that is there and has no tags.
-Plain = tuple[Any, "float | None", float, int, float, bytes]
 
 
 class Unpacked(NamedTuple):
@@ -270,39 +264,12 @@ class Codec:
             (value, flags & _MISSING != 0, lasts, extra, tags, sequence, cost, data[:STAMP]),
         )
 
-    def unpack_many(
-        self, data: Sequence[bytes], keys_encoded: Sequence[bytes]
-    ) -> list[Plain] | None:
-        """`unpack` of many usual values: of this version and serializer, without tags, not compressed, not large. None:
-        one of them is not, or is not whole; ask for each by itself."""
-        head, loads, most = self._head, self._serializer.loads, min(self._max_size, _LARGE)
-        bodies = [each[:-_CHECKSUM] for each in data]
-        if list(map(xxh3_64_digest, bodies)) != [each[-_CHECKSUM:] for each in data]:
-            return None
-        found: list[Plain] = []
-        try:
-            for body, key, rest in zip(
-                bodies, keys_encoded, map(_REST.unpack_from, bodies, _ALWAYS_19), strict=True
-            ):
-                ttl, extra, cost, sequence, tail, key_size, size, plain_size = rest
-                at = _HEADER.size + key_size
-                if (
-                    body[STAMP:19] != head
-                    or tail
-                    or plain_size != size
-                    or size > most
-                    or at + size != len(body)
-                    or key_size != len(key)
-                    or not body.startswith(key, _HEADER.size)
-                    or body[0] != _FORMAT
-                    or not (ttl >= 0.0 and extra >= 0.0 and cost >= 0.0)
-                ):
-                    return None
-                lasts = None if ttl == inf else ttl
-                found.append((loads(body[at:]), lasts, extra, sequence, cost, body[:STAMP]))
-        except Exception:  # noqa: BLE001 - of `loads` any; `unpack` will say which
-            return None
-        return found
+    @property
+    def opening(self) -> tuple[bytes, Callable[[bytes], Any], int, Callable[[bytes], bytes]]:
+        """What the engine's Opener needs, which opens envelopes that are not unusual without this class."""
+        serializer = self._serializer
+        loads = serializer.decoder if type(serializer) is Msgpack else serializer.loads
+        return self._head, loads, min(self._max_size, _LARGE), xxh3_64_digest
 
     def _flags_of(self, head: bytes) -> int:
         """The flags, if all else fits."""

@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 import tracemalloc
+from array import array
 from collections import Counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcache import _envelope, _keys
+from fastcache._core import Opener
 from fastcache.serializers import Json, Msgpack, Pickle, Raw, Unserializable
 
 pytest.importorskip("msgspec")
@@ -36,22 +38,50 @@ def sealed(body: bytes | bytearray) -> bytes:
     return bytes(body) + xxhash.xxh3_64_digest(bytes(body))
 
 
-def check_many(codec: Codec, data: bytes, key: bytes = KEY) -> bool:
-    """`unpack_many` says what `unpack` does, if it says anything; whether it does."""
-    usual = codec.pack(KEY, [1, "two"], ttl=5.0)
-    many = codec.unpack_many([usual, data], [KEY, key])
-    if many is None:
-        return False
-    for each, encoded, (value, ttl, extra, sequence, cost, stamp) in zip(
-        (usual, data), (KEY, key), many, strict=True
-    ):
-        found = codec.unpack(each, encoded)
-        assert found == Unpacked(value, False, ttl, extra, (), sequence, cost, stamp)
-    return True
+def check_quick(codec: Codec, data: bytes, key: bytes = KEY) -> bool:
+    """The engine's Opener says what `unpack` does, if it says anything, alone and among many; whether it does."""
+    opener = Opener(*codec.opening)
+    try:
+        usual = codec.pack(KEY, "usual", ttl=5.0, sequence=2**63)
+    except Unserializable:
+        usual = codec.pack(KEY, b"usual", ttl=5.0, sequence=2**63)
+    alone = opener.unpack(data, key)
+    expected = None if alone is None else codec.unpack(data, key)
+    assert alone == expected
+    companion = opener.unpack(usual, KEY)  # None: this serializer reads nothing
+    values: dict[str, Any] = {}
+    lasts = []
+    if companion is not None:
+        values["usual"] = companion[0]
+        lasts.append(5.0)
+    extra = 0.0
+    if expected is not None:
+        extra = expected.extra
+        values["asked"] = expected.value
+        lasts.append(5.0)
+    if extra > 1e6:
+        return True  # of the times below nothing would be left
+    dies = 15_000 + int(extra * 1000)
+    forms: list[tuple[list[Any], float | None]] = [
+        ([(usual, 5.0), (data, 5.0 + extra)], None),
+        ([(15_000).to_bytes(8) + usual, dies.to_bytes(8) + data], 10.0),
+    ]
+    for found, time in forms:
+        got, lives, others, lowest = opener.unpack_many(
+            ["usual", "asked"], [KEY, key], found, time, None
+        )
+        assert (got, list(got)) == (values, list(values))
+        assert array("d", lives).tolist() == pytest.approx(lasts, abs=0.01)
+        assert [["usual", "asked"][i] for i in others] == [
+            each for each in ("usual", "asked") if each not in values
+        ]
+        sequences = ([2**63] if companion else []) + ([expected.sequence] if expected else [])
+        assert lowest == min(sequences, default=2**64 - 1)
+    return alone is not None
 
 
 def kind_of(codec: Codec, data: bytes, key: bytes = KEY) -> str:
-    assert codec.unpack_many([data], [key]) is None
+    assert not check_quick(codec, data, key)
     with pytest.raises(Undecodable) as caught:
         codec.unpack(data, key)
     assert caught.value.kind in KINDS
@@ -104,7 +134,7 @@ def test_what_was_packed_comes_back(
     assert type(codec.unpack(memoryview(data), key).stamp) is bytes  # type: ignore[arg-type]
     assert is_counter(data) is None
     usual = not (missing or tags) and compress_above not in (0, 16)
-    assert check_many(codec, data, key) or not usual
+    assert check_quick(codec, data, key) or not usual
 
 
 @pytest.mark.parametrize(
@@ -405,11 +435,104 @@ def test_what_is_larger_than_max_size_is_neither_packed_nor_unpacked() -> None:
 
 
 @settings(max_examples=1000)
+@given(
+    extra=st.sampled_from([0.0, 7.5]),
+    size=st.integers(0, 300),
+    changes=st.lists(st.tuples(st.integers(0, 90), st.binary(min_size=1, max_size=8)), max_size=4),
+    cut=st.integers(-3, 3),
+    honest=st.booleans(),
+)
+def test_damage_of_any_kind(
+    extra: float, size: int, changes: list[tuple[int, bytes]], cut: int, honest: bool
+) -> None:
+    """Bytes of the header, the key and the payload changed, pieces lost or added, with a checksum that fits or not."""
+    codec = Codec(Msgpack())
+    body = bytearray(packed(codec, "x" * size, extra=extra)[:-8])
+    for place, new in changes:
+        body[place : place + len(new)] = new
+    data = bytes(body[: len(body) + min(cut, 0)] + bytes(max(cut, 0)))
+    check_quick(codec, sealed(data) if honest else data + bytes(8))
+    check_quick(codec, data)
+
+
+def test_what_is_unusual_is_told_by_its_place() -> None:
+    codec = Codec(Msgpack())
+    opener = Opener(*codec.opening)
+
+    def pack(key: bytes, **options: Any) -> bytes:
+        return codec.pack(key, "v", **{"ttl": 60.0, "sequence": 9, **options})
+
+    found: dict[str, Any] = {
+        "usual": (pack(b"usual"), 60.0),
+        "nothing": None,
+        "tags": (pack(b"tags", tags=[b"t"]), 60.0),
+        "missing": (pack(b"missing", missing=True), 60.0),
+        "for ever": (pack(b"for ever", ttl=None, sequence=8), None),
+        "past": (pack(b"past", extra=30.0), 30.0),
+        "kept": (pack(b"kept", extra=30.0), 30.5),
+        "gone": (pack(b"gone"), -1.0),
+        "unclear": (pack(b"unclear"), math.nan),
+        "counter": (b"12", None),
+        "another": (pack(b"other"), 60.0),
+        "no bytes": ("text", 60.0),
+        "odd": (pack(b"odd"), 60.0, 1),
+        "large": (codec.pack(b"large", "x" * 40_000, ttl=60.0), 60.0),
+    }
+    keys = list(found)
+    got, lives, others, lowest = opener.unpack_many(
+        keys, [key.encode() for key in keys], list(found.values()), None, 50.0
+    )
+    assert got == {"usual": "v", "for ever": "v", "kept": "v"}
+    assert array("d", lives).tolist() == [50.0, 50.0, 0.5]
+    assert [keys[i] for i in others] == [key for key in keys if key not in got]
+    assert lowest == 8
+    assert opener.unpack_many([], [], [], None, None) == ({}, b"", [], 2**64 - 1)
+
+
+def test_values_that_say_when_they_die() -> None:
+    codec = Codec(Msgpack())
+    opener = Opener(*codec.opening)
+    data = codec.pack(KEY, "v", ttl=60.0)
+    dies = [0, 101_000, 100_000, 99_999, 2**55, 2**56, 2**64 - 1]
+    values: list[Any] = [each.to_bytes(8) + data for each in dies]
+    values += [None, b"", b"12", bytes(7), bytes(8), data, (data, 60.0), "text", 5]
+    keys = list(range(len(values)))
+    got, lives, others, _ = opener.unpack_many(keys, [KEY] * len(keys), values, 100.0, None)
+    assert list(got) == [0, 1, 4]
+    assert array("d", lives).tolist() == pytest.approx([math.inf, 1.0, 2**55 / 1000 - 100])
+    assert others == [key for key in keys if key not in got]
+
+
+def test_what_an_opener_refuses() -> None:
+    head, loads, largest, digest = Codec(Msgpack()).opening
+    data = packed(Codec(Msgpack()))
+    with pytest.raises(ValueError, match="10 bytes"):
+        Opener(head + b"x", loads, largest, digest)
+    opener = Opener(head, loads, largest, digest)
+    with pytest.raises(ValueError, match="as many"):
+        opener.unpack_many([1, 2], [KEY], [None], None, None)
+    for wrong in (lambda body: b"short", lambda body: 5, lambda body: digest(body + b"x")):
+        assert Opener(head, loads, largest, wrong).unpack(data, KEY) is None  # type: ignore[arg-type]
+
+    def interrupted(payload: bytes) -> Any:
+        raise KeyboardInterrupt
+
+    for alone in (True, False):
+        with pytest.raises(KeyboardInterrupt):
+            if alone:
+                Opener(head, interrupted, largest, digest).unpack(data, KEY)
+            else:
+                Opener(head, interrupted, largest, digest).unpack_many(
+                    [1], [KEY], [(data, 1.0)], None, None
+                )
+
+
+@settings(max_examples=1000)
 @given(st.binary(max_size=200), st.binary(max_size=20))
 def test_any_bytes(data: bytes, key: bytes) -> None:
     codec = Codec(Msgpack())
     for attempt in (data, b"\xfc" + data, sealed(b"\xfc" + data)):
-        check_many(codec, attempt, key)
+        check_quick(codec, attempt, key)
         try:
             codec.unpack(attempt, key)
         except Undecodable as error:
@@ -432,7 +555,7 @@ def test_any_envelope_with_the_right_checksum(
             flags, tag, version, ttl, cost = flags & 2, 1, 1, 1.0, 0.0
             rest = KEY + rest
         head = header(flags=flags, tag=tag, version=version, ttl=ttl, cost=cost, **fields)
-        check_many(Codec(Msgpack()), sealed(head + rest))
+        check_quick(Codec(Msgpack()), sealed(head + rest))
         try:
             Codec(Msgpack()).unpack(sealed(head + rest), KEY)
         except Undecodable as error:

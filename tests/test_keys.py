@@ -322,6 +322,76 @@ HOSTILE = [
 ]
 
 
+WORDS = (tuple(f"p{bucket:02x}:" for bucket in range(256)), "$", "|", ";")
+
+
+def check_place(key: Any) -> None:
+    """The engine's Places say what `place` does."""
+    places = _core.Places(_keys.place, _keys.digest)
+    encoded, name = place = _keys.encode(key), _keys.name(key)
+    assert _keys.place(key) == place
+    assert places.of(key) == place
+    assert places.of_many([key, "x"]) == (
+        [encoded, b"sx"],
+        [name, _keys.name("x")],
+        [name, _keys.name("x")],
+    )
+    *same, (word,) = places.of_many([key], WORDS)
+    assert same == [[encoded], [name]]
+    assert word == f"${len(name) + 4}|p{name[-32:-30]}:{name};"
+
+
+_PLAIN_KEYS = st.one_of(
+    st.text(max_size=300), st.integers(), st.binary(max_size=300), st.booleans(), st.none(),
+    st.integers(-(2**63) - 2, 2**63 + 2), st.sampled_from(["", "a" * 39, "a" * 40, "x" * 41, "x" * 248, "x" * 249]),
+)  # fmt: skip
+
+
+@settings(max_examples=1000)
+@given(
+    st.one_of(
+        _PLAIN_KEYS,
+        st.lists(_PLAIN_KEYS, max_size=20).map(tuple),
+        st.tuples(st.text(string.ascii_letters, max_size=240), st.integers(0, 99)),
+        st.tuples(st.text(string.ascii_letters, max_size=60), st.tuples(_PLAIN_KEYS)),
+    )
+)
+@example("a" * 249)
+@example(("a" * 246,))
+@example(("a" * 227, 1))
+@example(("a" * 226, 1))
+@example(("a" * 20, "b" * 19, 1))
+@example((2**60, -(2**30) + 1, -1, 0))
+def test_the_engine_names_as_this_does(key: Any) -> None:
+    check_place(key)
+
+
+def test_what_places_refuse() -> None:
+    class Odd:
+        pass
+
+    places = _core.Places(_keys.place, _keys.digest)
+    for wrong in (Odd(), ["list"], float("nan")):
+        with pytest.raises((TypeError, ValueError)):
+            places.of(wrong)
+        with pytest.raises((TypeError, ValueError)):
+            places.of_many(["a", wrong])
+    with pytest.raises(TypeError):
+        places.of_many(5)  # type: ignore[arg-type]
+    for words in (
+        (("p",), "", "", ""),
+        (("é",) * 256, "", "", ""),
+        ((*WORDS[0],), "", "", "\u20ac"),
+    ):
+        with pytest.raises(ValueError, match=r"prefixes|ASCII"):
+            places.of_many(["a"], words)
+    for digest in (lambda data: b"bytes", lambda data: "0" * 31, lambda data: "\u0661" * 32):
+        with pytest.raises(ValueError, match="digest"):
+            _core.Places(_keys.place, digest).of("a")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="does not end in"):
+        _core.Places(lambda key: (b"", "g" * 32), _keys.digest).of_many([None], WORDS)
+
+
 @pytest.mark.parametrize(
     "key", HOSTILE, ids=lambda key: ascii(key)[:20] if key is None or type(key) is str else ""
 )
@@ -329,10 +399,7 @@ def test_hostile_keys_have_harmless_names(key: Any) -> None:
     name = _keys.name(key)
     assert NAME.fullmatch(name)
     assert name == _keys.name_of_encoded(_keys.encode(key))
-    assert _keys.places_of([key, "x", key]) == (
-        [_keys.encode(key), b"sx", _keys.encode(key)],
-        [name, _keys.name("x"), name],
-    )
+    check_place(key)
     back = _keys.decode(_keys.encode(key))
     assert back == key and type(back) is type(key)
 

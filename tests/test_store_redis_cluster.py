@@ -265,7 +265,7 @@ def test_replicas_answer_reads(run: Run, redis_cluster: RedisCluster) -> None:
     replicas = replicas_of(redis_cluster)
     fresh = space_of(store)
     fresh.namespace, fresh._homes, fresh._by_hex = space.namespace, space._homes, space._by_hex
-    fresh._prefixes = space._prefixes
+    fresh.words = space.words
 
     def answered() -> bool:
         """By replicas alone, once they are known to have all."""

@@ -21,16 +21,24 @@ sequence of its items' behind their lengths, so two encodings are equal only if 
 
 from fastcache._keys.decoding import decode, register_kind
 from fastcache._keys.encoding import MAX_DEPTH, encode
-from fastcache._keys.names import READABLE, check_namespace, name, name_of_encoded, places_of
+from fastcache._keys.names import (
+    READABLE,
+    check_namespace,
+    digest,
+    name,
+    name_of_encoded,
+    place,
+)
 
 __all__ = [
     "MAX_DEPTH",
     "READABLE",
     "check_namespace",
     "decode",
+    "digest",
     "encode",
     "name",
     "name_of_encoded",
-    "places_of",
+    "place",
     "register_kind",
 ]

@@ -6,18 +6,18 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from fastcache._keys.decoding import decode_part, split
-from fastcache._keys.encoding import LONG, encoder_of
+from fastcache._keys.encoding import LONG, encode, encoder_of
 from fastcache._redact import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    _digest: Callable[[bytes], str]
+    digest: Callable[[bytes], str]
 try:
-    from xxhash import xxh3_128_hexdigest as _digest
+    from xxhash import xxh3_128_hexdigest as digest
 except ImportError:  # keys can be encoded without it, but not named
 
-    def _digest(data: bytes) -> str:
+    def digest(data: bytes) -> str:
         raise ImportError("names in L2 need xxhash: pip install 'fastcache-engine[tiered]'")
 
 
@@ -33,31 +33,22 @@ def name(key: Any) -> str:
     kind = type(key)
     if kind is str:
         text = key.encode("utf-8", "surrogatepass")
-        return f"{text[:READABLE].translate(_KEPT).decode()}:{_digest(b's' + text)}"
+        return f"{text[:READABLE].translate(_KEPT).decode()}:{digest(b's' + text)}"
     if kind is int and -LONG <= key < LONG:
-        return f"{key}:{_digest(b'i%d' % key)}"
+        return f"{key}:{digest(b'i%d' % key)}"
     return name_of_encoded(encoder_of(kind)(key, 0))
 
 
-def places_of(keys: Iterable[Any]) -> tuple[list[bytes], list[str]]:
-    """The encodings of many keys, and their names, aligned. Raises what `encode` does."""
-    encodings, names = [], []
-    for key in keys:
-        kind = type(key)
-        if kind is str:
-            text = key.encode("utf-8", "surrogatepass")
-            data = b"s" + text
-        else:
-            data = encoder_of(kind)(key, 0)
-            text = _readable(data)
-        encodings.append(data)
-        names.append(f"{text[:READABLE].translate(_KEPT).decode()}:{_digest(data)}")
-    return encodings, names
+def place(key: Any) -> tuple[bytes, str]:
+    """The encoding of a key, and its name. Raises what `encode` does. The engine's Places makes both of usual keys
+    faster."""
+    data = encode(key)
+    return data, name_of_encoded(data)
 
 
 def name_of_encoded(data: bytes) -> str:
     """`name` of the key with this encoding."""
-    return f"{_readable(data)[:READABLE].translate(_KEPT).decode()}:{_digest(data)}"
+    return f"{_readable(data)[:READABLE].translate(_KEPT).decode()}:{digest(data)}"
 
 
 def _readable(data: bytes) -> bytes:

@@ -95,6 +95,11 @@ class Msgpack:
         """The value. Any exception: these are no bytes of `dumps`, or of a class that is not registered."""
         return self._decode(data)
 
+    @property
+    def decoder(self) -> Callable[[bytes], Any]:
+        """`loads`, without a call of Python around it."""
+        return self._decode
+
     def _replaced(self, value: Any, depth: int) -> Any:
         """The value as msgspec gives it back, or an extension type in its place."""
         writer = self._writers.get(type(value))

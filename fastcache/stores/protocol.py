@@ -69,6 +69,41 @@ class Found(NamedTuple):
     left: float | None
 
 
+def found_in(value: bytes, time: float | None) -> Found | None:
+    """What there is, where a value begins with eight bytes that say when it dies: in milliseconds, big-endian
+    (0: never), of a clock that shows so many seconds. None: not known; it dies at once, rather than too late."""
+    dies = int.from_bytes(value[:8])
+    if not dies:
+        return Found(value[8:], None)
+    left = 0.0 if time is None else dies / 1000 - time
+    return Found(value[8:], left) if left >= 0 else None
+
+
+class Dated(NamedTuple):
+    """What L2 has under many names, as it lies there: values for `found_in`, if they begin with NUL, with the time
+    that it wants; or something else. None: nothing. found: what there is by its number, whatever it is; may ask the
+    store."""
+
+    values: list[Any]
+    time: float
+    found: Callable[[int], Steps[Found | None]]
+
+
+class Words(NamedTuple):
+    """How a store says names to its server, so that whoever makes many names can say them as well. A word is
+    `before`, the size of what follows in decimal digits, `between`, the prefix of the name's bucket, the name, and
+    `after`."""
+
+    prefixes: tuple[str, ...]
+    before: str
+    between: str
+    after: str
+
+    def of(self, name: str, bucket: int) -> str:
+        key = self.prefixes[bucket] + name
+        return f"{self.before}{len(key)}{self.between}{key}{self.after}"
+
+
 class Lease(NamedTuple):
     """The right to fill a name, taken before the load starts.
 
@@ -161,6 +196,8 @@ class Space(ABC):
     origin: bytes
     #: whether `generations` has something to show
     shares_memory = False
+    #: what `read_dated` wants beside names; None: nothing
+    words: Words | None = None
 
     # ---- values --------------------------------------------------------------------------------
 
@@ -172,6 +209,12 @@ class Space(ABC):
     def read_many(
         self, names: Sequence[str], *, primary: bool = False
     ) -> Steps[list[Found | None]]: ...
+
+    def read_dated(
+        self, names: Sequence[str], words: Sequence[str], *, primary: bool = False
+    ) -> Steps[list[Found | None] | Dated]:
+        """`read_many`; or, from a store that has it so, all as it lies there. words: see Words."""
+        return (yield from self.read_many(names, primary=primary))
 
     @abstractmethod
     def lease(self, names: Sequence[str], token: bytes, ttl: float) -> Steps[list[Lease]]:

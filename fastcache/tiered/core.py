@@ -9,15 +9,9 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from fastcache._core import _ABSENT, _KEYWORDS, Cache, fence_loads, forget_under
-from fastcache._keys import (
-    check_namespace,
-    decode,
-    encode,
-    name_of_encoded,
-    places_of,
-    register_kind,
-)
+from fastcache._core import _ABSENT, _KEYWORDS, Cache, Places, fence_loads, forget_under
+from fastcache._keys import check_namespace, decode, digest, register_kind
+from fastcache._keys import place as place_of
 from fastcache.loading.loader import Call
 from fastcache.stores.protocol import BUCKETS, Store, StoreError, Target, bucket_of
 from fastcache.tiered.book import FUNCTION, ROOT, UNHEARD, TagBook
@@ -53,6 +47,7 @@ LONGEST = 512
 #: Seconds between two warnings about the same kind of thing.
 QUIET = 60.0
 
+_places = Places(place_of, digest)
 
 _all: weakref.WeakSet[Core] = weakref.WeakSet()
 
@@ -68,6 +63,9 @@ if hasattr(os, "register_at_fork"):
 
 class Core:
     """One tiered cache, whichever face it has. Safe from any thread and event loop."""
+
+    #: A key's canonical encoding and its name in L2. TypeError, ValueError: it can have none.
+    place = staticmethod(_places.of)
 
     def __init__(
         self,
@@ -204,22 +202,19 @@ class Core:
 
     # ---- keys ------------------------------------------------------------------------------------
 
-    def place(self, key: Any) -> tuple[bytes, str]:
-        """A key's canonical encoding and its name in L2. TypeError, ValueError: it can have none."""
-        encoded = encode(key)
-        return encoded, name_of_encoded(encoded)
-
-    def askable(self, keys: Sequence[Any]) -> tuple[Sequence[Any], list[bytes], list[str]]:
-        """Those keys of which L2 is to be asked now, with their encodings and names. TypeError, ValueError."""
+    def askable(self, keys: list[Any]) -> tuple[list[Any], list[bytes], list[str], list[str]]:
+        """Those keys of which L2 is to be asked now, with their encodings, names, and what the space calls them.
+        TypeError, ValueError."""
         if self.space is None:
-            return (), [], []
-        encodings, names = places_of(keys)
+            return [], [], [], []
+        encodings, names, words = _places.of_many(keys, self.space.words)
         link = self.link
         clear = link is None or not (link.arrears.pending or link.arrears.pending_all)
         if clear and self.gate.asks():
-            return keys, encodings, names
+            return keys, encodings, names, words
         some = [i for i, name in enumerate(names) if self.may_ask(name)]
-        return [keys[i] for i in some], [encodings[i] for i in some], [names[i] for i in some]
+        every = (keys, encodings, names, words)
+        return tuple([each[i] for i in some] for each in every)  # type: ignore[return-value]
 
     @property
     def blocking(self) -> dict[Any, Any]:

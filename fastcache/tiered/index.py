@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from fastcache._core import note_keys
 from fastcache.stores.protocol import BUCKETS
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ class Index:
         self._l1 = l1
         self._keys: list[set[Any]] = [set() for _ in range(BUCKETS)]
         self._lock = threading.Lock()
-        self._by_hex = {f"{number:02x}": keys for number, keys in enumerate(self._keys)}
         self._landing: list[Any] = []
         self._landings: dict[int, Sequence[Any]] = {}
         self._noted = 0
@@ -57,16 +57,10 @@ class Index:
             finally:
                 self._lock.release()
 
-    def note_many(self, names: Sequence[str], keys: Sequence[Any]) -> None:
+    def note_many(self, names: list[str], keys: list[Any]) -> None:
         """These are about to be stored, by their names in L2; `noted_many` with the same list must follow."""
         self._landings[id(keys)] = keys
-        by_hex, new = self._by_hex, 0
-        for name, key in zip(names, keys, strict=True):
-            held = by_hex[name[-32:-30]]
-            if key not in held:
-                held.add(key)
-                new += 1
-        self._noted += new
+        self._noted += note_keys(self._keys, names, keys)
 
     def noted_many(self, keys: Sequence[Any]) -> None:
         """They have been stored, or will not be."""

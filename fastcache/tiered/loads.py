@@ -176,7 +176,7 @@ class TierLoads(Loader):
         core = self.core
         encoded, name = core.place(call.key)
         past: Opened | None = None
-        if core.shares_memory or not (core.link is None or core.link.tried.is_set()):
+        if not call.seen:  # else it was, before that was read
             yield from self.ready()
         if core.source is not None and (call := (yield from self._waits(flight, call))) is None:
             return None

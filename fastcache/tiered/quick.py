@@ -56,10 +56,10 @@ class QuickLoader(ThreadLoader):
         return (
             core.space is not None
             and core.source is None
-            and not (core.tracks or core.shares_memory or call.anew)
+            and not (core.tracks or call.anew)
             and self.soft_timeout is None
             and self.hard_timeout is None
-            and (link is None or link.tried.is_set())
+            and (core.shares_memory or link is None or link.tried.is_set())
             and not (self.rules.keeps and kept(call.cache, call.key) is not None)
         )
 
@@ -67,6 +67,8 @@ class QuickLoader(ThreadLoader):
         """Read L2, and end the flight with the value that it has: (True, the value). Else (False, what L2 has
         answered), and the rest is for a load to do. TypeError, ValueError: the key can have no name."""
         core, rules = self.core, self.rules
+        if core.shares_memory:
+            core.look()  # nothing that is read from now on is older than this
         encoded, name = core.place(call.key)
         if not core.may_ask(name):
             return False, UNASKED

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastcache._core import unwatch, watch
+from fastcache._core import split, unwatch, watch
 from fastcache._keys import encode
 from fastcache._types import MISSING
-from fastcache.stores.protocol import Fill, StoreError
+from fastcache.stores.protocol import Dated, Fill, StoreError
 from fastcache.tiered.loads import ask
 from fastcache.tiered.values import ABSENT, Landing
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fastcache.loading.loader import Calls, Doing
+    from fastcache.stores.protocol import Found
     from fastcache.tiered.core import Core
     from fastcache.tiered.values import Opened
 
@@ -28,6 +29,14 @@ class Place(NamedTuple):
     key: Any
     encoded: bytes
     name: str
+
+
+class _Read(NamedTuple):
+    """What L2 had of a key. opened: None: nothing that can be read."""
+
+    key: Any
+    name: str
+    opened: Opened | None
 
 
 class _Leases(NamedTuple):
@@ -58,21 +67,26 @@ class Reads:
     def get_many(self, keys: Iterable[Any], tags: tuple[Any, ...] = ()) -> Doing[dict[Any, Any]]:
         """{key: value} of those that exist. tags: of what the loader brings."""
         core = self._core
-        asked = list(dict.fromkeys(keys))
+        asked = list(keys)
         found: dict[Any, Any] = {}
-        if core.level != "strong":
-            if not core.trust and core.link is not None:
-                yield from core.loads.ready()
-            if core.trust:
-                values = core.l1.get_many(asked, ABSENT)
-            else:
-                values = [core.held(key) for key in asked]
-            found = {k: v for k, v in zip(asked, values, strict=True) if v is not ABSENT}
-        missed = [key for key in asked if key not in found]
+        strong = core.level == "strong"
+        if not (strong or core.trust or core.link is None):
+            yield from core.loads.ready()
+        if core.trust and not strong:
+            found, missed = split(core.l1, asked)
+        else:
+            missed = list(dict.fromkeys(asked))
+            if not strong:
+                held = [(key, core.held(key)) for key in missed]
+                found = {key: value for key, value in held if value is not ABSENT}
+                missed = [key for key in missed if key not in found]
         if missed and core.options.grace:
             missed = core.past.rested(missed, found)
         if missed:
-            yield from self._from_l2(missed, found)
+            usual: dict[Any, Any] = yield from self._from_l2(missed, found)
+            if not found and len(usual) == len(missed):
+                return usual  # in the order asked for, and all of them exist
+            found.update(usual)
             missed = [key for key in missed if key not in found]
         if missed and core.has_loader:
             if core.load_many is None or len(missed) == 1:
@@ -97,8 +111,9 @@ class Reads:
 
     # ---- L2 --------------------------------------------------------------------------------------
 
-    def _from_l2(self, keys: Sequence[Any], found: dict[Any, Any]) -> Calls:
-        """What the writer holds, or L2 has, into `found` and L1."""
+    def _from_l2(self, keys: list[Any], found: dict[Any, Any]) -> Calls:
+        """What L2 has, into L1: {key: value} of what is usual, in the order of keys; all else, and what the
+        writer holds, goes into `found`."""
         core = self._core
         if core.source is not None:
             for key in keys:
@@ -108,57 +123,79 @@ class Reads:
                 if value is not ...:
                     found[key] = value
             keys = [key for key in keys if key not in found]
-        keys, encodings, names = core.askable(keys)
+        keys, encodings, names, words = core.askable(keys)
         if not keys:
-            return
+            return {}
         watched = watch(core.l1)
         try:
-            got = yield from ask(
-                core.send, core.space.read_many(names, primary=core.level == "strong")
-            )
+            strong = core.level == "strong"
+            got = yield from ask(core.send, core.space.read_dated(names, words, primary=strong))
             core.gate.succeeded()
-            opened = core.values.open_all(got, encodings)
-            tags = {tag for each in opened if each is not None and each.tags for tag in each.tags}
+            usual, fresh, others, lowest = core.values.usual_of(keys, encodings, got)
+            rest = yield from self._opened(others, keys, encodings, names, got)
+            tags = {tag for each in rest if each.opened is not None for tag in each.opened.tags}
             if unknown := core.book.unknown(tags):
                 core.book.learn(unknown, (yield from ask(core.send, core.space.tags(unknown))))
-            self._take(keys, names, opened, watched, found)
+            if usual and core.book.latest() > lowest:  # some of these are dead
+                again = [i for i, key in enumerate(keys) if key in usual]
+                rest += yield from self._opened(again, keys, encodings, names, got)
+                usual, fresh, names = {}, b"", []
+            elif others:
+                apart = set(others)
+                names = [name for i, name in enumerate(names) if i not in apart]
+            core.values.land_usual(watched, names, usual, fresh)
+            core.counts.add("l2_hits", len(usual))
+            if rest:
+                self._take(rest, watched, found)
+            return usual
         except StoreError as error:
             core.failed(error)
         finally:
             unwatch(core.l1)
+        return {}
+
+    def _opened(
+        self,
+        which: Sequence[int],
+        keys: Sequence[Any],
+        encodings: Sequence[bytes],
+        names: Sequence[str],
+        got: list[Found | None] | Dated,
+    ) -> Calls:
+        """Some of what L2 had, each by itself."""
+        core, reads = self._core, []
+        for i in which:
+            each = (yield from ask(core.send, got.found(i))) if isinstance(got, Dated) else got[i]
+            opened = None if each is None else core.values.open(each, encodings[i])
+            reads.append(_Read(keys[i], names[i], opened))
+        return reads
 
     def _take(
-        self,
-        keys: Sequence[Any],
-        names: Sequence[str],
-        opened: Sequence[Opened | None],
-        watched: tuple[int, int],
-        found: dict[Any, Any],
+        self, reads: Sequence[_Read], watched: tuple[int, int], found: dict[Any, Any]
     ) -> None:
+        """What may be returned, into `found` and L1."""
         core, values = self._core, self._core.values
         extra = max(core.options.stale, core.options.grace)
         most, _ = values.l1_ttl(None)
-        latest = core.book.latest()
-        landing, landed = [], []
+        landing: list[Landing] = []
         misses = 0
-        tags: tuple[Any, ...]
-        for key, name, each in zip(keys, names, opened, strict=True):
-            if each is None:
+        for key, name, each in reads:
+            if (
+                each is None
+                or not values.is_alive(each)
+                or (each.fresh is not None and each.fresh <= 0)
+            ):
                 misses += 1
                 continue
-            value, missing, fresh, _, marks, sequence, _, counter, _ = each
-            dead = not values.is_alive(each) if counter or marks else latest > sequence
-            if dead or (fresh is not None and fresh <= 0):
-                misses += 1
-                continue
-            found[key] = value
-            if not counter:
+            found[key] = each.value
+            if not each.counter:
+                fresh = each.fresh
                 ttl = fresh if most is None or (fresh is not None and fresh < most) else most
-                tags = values.decoded(marks) if marks else ()
-                landing.append((key, value, ttl, 0.0 if missing else extra, tags))
-                landed.append(name)
-        values.land_all(watched, landed, landing)
-        core.counts.add("l2_hits", len(keys) - misses)
+                tags = values.decoded(each.tags)
+                more = 0.0 if each.missing else extra
+                landing.append(Landing(name, key, each.value, ttl, more, tags))
+        values.land_many(watched, landing)
+        core.counts.add("l2_hits", len(reads) - misses)
         core.counts.add("l2_misses", misses)
 
     # ---- the loader ------------------------------------------------------------------------------

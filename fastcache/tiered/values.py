@@ -6,13 +6,13 @@ import logging
 import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastcache._core import land_many, postpone
-from fastcache._envelope import Codec, Undecodable, is_counter
+from fastcache._core import Opener, land_many, land_read, postpone
+from fastcache._envelope import Codec, Undecodable, Unpacked, is_counter
 from fastcache._keys import decode, encode
 from fastcache._types import MISSING
 from fastcache.loading.rules import RETRY
 from fastcache.serializers import Unserializable
-from fastcache.stores.protocol import bucket_of
+from fastcache.stores.protocol import Dated, bucket_of
 from fastcache.tiered.book import FUNCTION
 from fastcache.tiered.options import UNHEARD, lasting
 
@@ -53,6 +53,8 @@ class Opened(NamedTuple):
 
 
 _new = tuple.__new__
+#: Unpacked, of a value about which nothing is unusual.
+Plain = tuple[Any, bool, "float | None", float, tuple[()], int, float, bytes]
 #: What a value is fresh in L1 that is past its ttl in L2 already: the next hit serves it, and renews it.
 PAST = 0.001
 #: Bytes that a counter has at most.
@@ -87,6 +89,8 @@ class Values:
     def __init__(self, core: Core, codec: Codec | None) -> None:
         self._core = core
         self._codec = codec
+        if codec is not None:
+            self._opener = Opener(*codec.opening)
 
     # ---- L2 --------------------------------------------------------------------------------------
 
@@ -130,11 +134,8 @@ class Values:
         data, left = found
         if len(data) <= _COUNTER and (number := is_counter(data)) is not None:
             return Opened(number, counter=True, fresh=left, sequence=2**63)
-        assert self._codec is not None
         try:
-            value, missing, ttl, extra, tags, sequence, cost, stamp = self._codec.unpack(
-                data, encoded
-            )
+            value, missing, ttl, extra, tags, sequence, cost, stamp = self._unpack(data, encoded)
         except Undecodable as error:
             self._core.counts.add(f"undecodable:{error.kind}")
             self._core.complain(
@@ -150,13 +151,18 @@ class Values:
             left -= extra  # also of what was stored for ever: `touch` may have said otherwise since
         return _new(Opened, (value, missing, left, ttl, tags, sequence, cost, False, stamp))
 
+    def _unpack(self, data: bytes, encoded: bytes) -> Unpacked | Plain:
+        """Undecodable, and nothing else, whatever the bytes are."""
+        assert self._codec is not None
+        return self._opener.unpack(data, encoded) or self._codec.unpack(data, encoded)
+
     def usual(self, found: Found, encoded: bytes) -> tuple[Any, float | None, int] | None:
         """(value, seconds that it is fresh, sequence) of a value without tags; None, not counted: it is none."""
         data, left = found
         if len(data) <= _COUNTER or self._codec is None:
             return None
         try:
-            value, missing, _, extra, tags, sequence, _, _ = self._codec.unpack(data, encoded)
+            value, missing, _, extra, tags, sequence, _, _ = self._unpack(data, encoded)
         except Undecodable:
             return None
         if missing or tags:
@@ -171,29 +177,16 @@ class Values:
         assert self._codec is not None
         return self._codec.unpack(data, encoded).extra
 
-    def open_all(
-        self, found: Sequence[Found | None], encodings: Sequence[bytes]
-    ) -> list[Opened | None]:
-        """`open` of each that is there."""
-        assert self._codec is not None
-        if None not in found:
-            whole: Any = found
-            plain = self._codec.unpack_many([data for data, _ in whole], encodings)
-            if plain is not None:
-                return [
-                    _new(
-                        Opened,
-                        (
-                            value, False, None if left is None else left - extra,
-                            ttl, (), sequence, cost, False, stamp,
-                        ),
-                    )
-                    for (value, ttl, extra, sequence, cost, stamp), (_, left) in zip(plain, whole, strict=True)
-                ]  # fmt: skip
-        return [
-            None if each is None else self.open(each, encoded)
-            for each, encoded in zip(found, encodings, strict=True)
-        ]
+    def usual_of(
+        self, keys: list[Any], encodings: list[bytes], got: list[Found | None] | Dated
+    ) -> tuple[dict[Any, Any], bytes, list[int], int]:
+        """Of those values of many keys about which nothing is unusual: ({key: value}, for how long they are good for
+        L1, the places in `keys` of all others, the lowest sequence). For what reading usually brings; `open` takes
+        the others."""
+        most, _ = self.l1_ttl(None)
+        if isinstance(got, Dated):
+            return self._opener.unpack_many(keys, encodings, got.values, got.time, most)
+        return self._opener.unpack_many(keys, encodings, got, None, most)
 
     def is_alive(self, opened: Opened) -> bool:
         """Whether none of its tags was invalidated since its load; all of them must be in the book."""
@@ -311,19 +304,21 @@ class Values:
 
     def land_many(self, watched: tuple[int, int], landing: Sequence[Landing]) -> int:
         """Store what a load of many has brought, but for what was invalidated meanwhile; how many were stored."""
-        return self.land_all(
-            watched, [each.name for each in landing], [each[1:] for each in landing]
-        )
+        index, keys = self._core.index, [each.key for each in landing]
+        index.note_many([each.name for each in landing], keys)
+        try:
+            return land_many(self._core.l1, watched, [each[1:] for each in landing])
+        finally:
+            index.noted_many(keys)
 
-    def land_all(
-        self, watched: tuple[int, int], names: Sequence[str], landing: Sequence[tuple[Any, ...]]
-    ) -> int:
-        """The same of landings without their names."""
-        index = self._core.index
-        keys = [each[0] for each in landing]
+    def land_usual(
+        self, watched: tuple[int, int], names: list[str], usual: dict[Any, Any], fresh: bytes
+    ) -> None:
+        """The same of what `usual_of` has found. names: of its keys."""
+        index, keys, options = self._core.index, list(usual), self._core.options
         index.note_many(names, keys)
         try:
-            return land_many(self._core.l1, watched, landing)
+            land_read(self._core.l1, watched, usual, fresh, max(options.stale, options.grace))
         finally:
             index.noted_many(keys)
 

@@ -226,6 +226,84 @@ def test_thousands(tiers: Tiers) -> None:
     assert other.stats().l2.hits == 3000
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_one_odd_value_does_not_change_the_others(tiers: Tiers, known: bool) -> None:
+    """Of values that are read together each is what it is when read alone."""
+    writer = tiers(Source(), ttl=60)
+    data = {f"usual {i}": {"n": i} for i in range(5)}
+    writer.set_many(data)
+    writer.set("tagged", "t", tags=["x"])
+    writer.set("dead", "d", tags=["y"])
+    writer.set("tuple", (1, {2}))
+    writer.set("\u00e9", "not ASCII")
+    writer.set(("a", 7), "of a tuple")
+    writer.set("large", "x" * 50_000)
+    writer.incr("count", 3)
+    assert writer.get("nowhere", 5) == 5  # known to be missing
+    writer.invalidate_tag("y")
+    data |= {
+        "tagged": "t",
+        "tuple": (1, {2}),
+        "\u00e9": "not ASCII",
+        "large": "x" * 50_000,
+        "count": 3,
+    }
+    keys = ["unknown", *data, "dead", "nowhere", ("a", 7)]
+    data[("a", 7)] = "of a tuple"
+    t = tiers(ttl=60)
+    if known:
+        t.get("usual 1")
+        t.l1.clear()
+        t.stats(reset=True)
+    assert t.get_many([*keys, *keys]) == data
+    stats = t.stats()
+    assert (stats.l2.hits, stats.l2.misses) == (len(data) + 1, 2)
+    assert stats.l2.undecodable == {}
+    assert set(t.held()) == set(data) - {"count"} | {"nowhere"}
+    assert all(50 < t.l1.ttl(key) <= 60 for key in data if key != "count")
+    t.stats(reset=True)
+    assert t.get_many(keys) == data
+    assert t.stats().l1.hits == len(data)  # with what is known not to exist, without the counter
+    alone = tiers(ttl=60)
+    assert {key: alone.get(key, MISSING) for key in keys} == {
+        key: data.get(key, MISSING) for key in keys
+    }
+    assert {key: alone.peek_l1(key) for key in keys} == {key: t.peek_l1(key) for key in keys}
+
+
+def test_all_of_an_older_version_are_dead(tiers: Tiers) -> None:
+    writer = tiers(ttl=60)
+    data = {f"k{i}": i for i in range(10)}
+    writer.set_many(data)
+    t = tiers(ttl=60)
+    assert t.get_many(data) == data
+    writer.bump_version()
+    until(lambda: t.get_many(data) == {})
+    assert t.stats().l2.misses >= 10
+    writer.set("k3", 30)  # the others are still in L2
+    until(lambda: t.get_many(data) == {"k3": 30})
+    assert tiers(ttl=60).get_many(data) == {"k3": 30}
+
+
+def test_what_is_invalidated_while_it_is_read_is_not_kept(tiers: Tiers) -> None:
+    writer = tiers(ttl=60)
+    data = {f"k{i}": i for i in range(10)}
+    writer.set_many(data)
+    t = tiers(ttl=60)
+    t.get("k0")
+    t.l1.clear()
+    values = t._core.values
+    opening = values.usual_of
+
+    def opened(*args: Any) -> Any:
+        assert not t.l1.delete("k1")  # as an invalidation does
+        return opening(*args)
+
+    values.usual_of = opened  # type: ignore[method-assign]
+    assert t.get_many(data) == data
+    assert set(t.held()) == set(data) - {"k1"}
+
+
 def test_ttl_and_stale_of_bulk_loads(tiers: Tiers) -> None:
     source = Source(a=1, b=1)
     t, other = tiers(tiers.many(source), ttl=0.4), tiers(ttl=0.4)

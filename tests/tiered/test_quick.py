@@ -15,7 +15,7 @@ from servers.redis import RedisServer
 from tiered.support import Thread
 
 from fastcache import MISSING, AsyncTieredCache, Cache, TieredCache
-from fastcache.stores import RedisStore
+from fastcache.stores import RedisStore, SQLiteStore
 from fastcache.stores.protocol import StoreError
 from fastcache.writing import Closed, Op, SQLiteWriter, WriteBehind
 
@@ -388,3 +388,44 @@ def test_which_set_is_usual(behind: Between, tmp_path: Path) -> None:
     ):
         assert (made._core.usual_set is not None) is usual
     assert AsyncTieredCache[str, int](Cache(10), writer=behind)._core.usual_set is None
+
+
+def test_a_file_that_others_share_is_read_at_once(tmp_path: Path) -> None:
+    """What they have changed meanwhile is heeded first; a load is for what is not there."""
+    loads: list[str] = []
+
+    def load(key: str) -> str:
+        loads.append(key)
+        return f"loaded {key}"
+
+    stores = [SQLiteStore(tmp_path / "l2.db") for _ in range(2)]
+    mine, other = (
+        TieredCache[str, str](Cache(10), store, namespace="file", ttl=60, loader=load)
+        for store in stores
+    )
+    try:
+        mine.get("to be trusted")
+        other.set_many({"a": "1", "b": "2"})
+        fetched: list[Any] = []
+        obtain = mine._core.loads.obtain
+        mine._core.loads.obtain = lambda *args, **options: (  # type: ignore[method-assign]
+            fetched.append(args[0].key) or obtain(*args, **options)
+        )
+        assert (mine.get("a"), mine.get("b")) == ("1", "2")
+        other.set("a", "3")
+        assert mine.get("a") == "3"
+        assert mine.get("a") == "3"
+        assert fetched == []
+        assert loads == ["to be trusted"]
+        other.invalidate("a")
+        assert mine.get("a") == "loaded a"
+        other.set("b", "tagged", tags=["x"])
+        assert mine.get("b") == "tagged"
+        other.invalidate_tag("x")
+        assert mine.get("b") == "loaded b"
+        assert set(fetched) == {"a", "b"}
+        assert mine.stats().l2.hits == 4
+    finally:
+        for tiers in (mine, other):
+            tiers.close()
+            tiers.l2.close()  # type: ignore[union-attr]

@@ -12,18 +12,20 @@ from fastcache.stores.protocol import (
     EVENTS,
     TAGS,
     Counter,
+    Dated,
     Fill,
     Found,
     Lease,
     Space,
     StoreError,
+    Words,
+    found_in,
 )
 from fastcache.stores.redis import scripts
 from fastcache.stores.redis.errors import Refusal
 from fastcache.stores.redis.names import body_of, counter_of, homes, tag_key
 from fastcache.stores.redis.node import now
-from fastcache.stores.redis.values import all_found_in, found_in
-from fastcache.stores.redis.way import pack
+from fastcache.stores.redis.way import mget, pack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +69,8 @@ class RedisSpace(Space):
         self._store = store
         self._homes = homes(namespace)
         self._by_hex = {f"{home.number:02x}": home for home in self._homes[:BUCKETS]}
-        self._prefixes = {text: home.prefix.decode() for text, home in self._by_hex.items()}
+        prefixes = [home.prefix.decode() for home in self._homes[:BUCKETS]]
+        self.words: Words = Words(tuple(prefixes), "$", "\r\n", "\r\n")
         self._clustered = store.clustered
         #: Until when (`now()`) the primary alone answers for a bucket.
         self._fresh = [0.0] * BUCKETS
@@ -118,49 +121,58 @@ class RedisSpace(Space):
     def read_many(
         self, names: Sequence[str], *, primary: bool = False
     ) -> Steps[list[Found | None]]:
+        words = [self.words.of(name, self._home(name).number) for name in names]
+        got = yield from self.read_dated(names, words, primary=primary)
+        if not isinstance(got, Dated):
+            return got
+        found = []
+        for i in range(len(names)):
+            each = yield from got.found(i)
+            found.append(each)
+        return found
+
+    def read_dated(
+        self, names: Sequence[str], words: Sequence[str], *, primary: bool = False
+    ) -> Steps[list[Found | None] | Dated]:
         if not names:
             return []
-        prefixes = self._prefixes
-        try:
-            keys = [prefixes[name[-32:-30]] + name for name in names]
-        except KeyError:
-            keys = [self._home(name).prefix.decode() + name for name in names]  # says which
         if self._clustered:
-            values = yield from self._get_each(names, keys, primary)
+            values = yield from self._get_each(names, primary)
         else:
-            command = (0, pack("MGET", *keys), False)
+            command = (0, mget(words), False)
             if self._store.clock(0).at(now()) is None:
                 (values,) = yield Timed([command])
             else:
                 values = yield command
-            if type(values) is not list:
+            if type(values) is not list or len(values) != len(names):
                 raise self._strange(values)
-            found = all_found_in(values, self._store.clock(0).at(now()))
-            if found is not None:
-                return found
-        found = []
-        for name, key, value in zip(names, keys, values, strict=True):
-            if value is None:
-                found.append(None)
-            else:
-                found.append((yield from self._found(self._home(name), key, value)))
+            time = self._store.clock(0).at(now())
+            if time is not None:
+                return Dated(values, time, lambda i: self._found_at(names[i], values[i]))
+        found: list[Found | None] = []
+        for name, value in zip(names, values, strict=True):
+            found.append((yield from self._found_at(name, value)))
         return found
 
-    def _get_each(
-        self, names: Sequence[str], keys: Sequence[str], primary: bool
-    ) -> Steps[list[Any]]:
+    def _found_at(self, name: str, value: Any) -> Steps[Found | None]:
+        if value is None:
+            return None
+        home = self._home(name)
+        return (yield from self._found(home, home.prefix + name.encode(), value))
+
+    def _get_each(self, names: Sequence[str], primary: bool) -> Steps[list[Any]]:
         """The raw values, in a cluster."""
-        places = [self._by_hex[name[-32:-30]] for name in names]
+        places = [self._home(name) for name in names]
         commands = [
-            (home.slot, pack("GET", key), self._replica(home, primary))
-            for home, key in zip(places, keys, strict=True)
+            (home.slot, pack("GET", home.prefix + name.encode()), self._replica(home, primary))
+            for home, name in zip(places, names, strict=True)
         ]
         moment = now()
         known = all(self._store.clock(home.slot).at(moment) is not None for home in places)
         values = yield commands if known else Timed(commands)
         return values  # type: ignore[no-any-return]
 
-    def _found(self, home: Home, key: str | bytes, value: Any) -> Steps[Found | None]:
+    def _found(self, home: Home, key: bytes, value: Any) -> Steps[Found | None]:
         """What there is under a key."""
         if type(value) is not bytes:
             raise self._strange(value)

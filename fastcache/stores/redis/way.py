@@ -31,6 +31,11 @@ def pack(*words: str | bytes | int) -> bytes:
     return hiredis.pack_command(words)  # type: ignore[no-any-return,arg-type]
 
 
+def mget(words: Sequence[str]) -> bytes:
+    """MGET, of keys that are in Redis' protocol."""
+    return f"*{len(words) + 1}\r\n$4\r\nMGET\r\n{''.join(words)}".encode("ascii")
+
+
 class Greeting(bytes):
     """What a connection begins with. Tracebacks that show the variables of frames show no password."""
 
