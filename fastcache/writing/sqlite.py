@@ -16,6 +16,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from fastcache._redact import shown
 from fastcache.writing.errors import Refused
 from fastcache.writing.forking import CONNECTION, hold
 from fastcache.writing.ops import INCR, Applied, Batch, Op
@@ -48,7 +49,10 @@ class _Connection:
     """One connection, made when it is needed, used by one thread at a time; a forked child makes its own."""
 
     def __init__(self, path: str | os.PathLike[str], timeout: float, *, readonly: bool) -> None:
-        self.path = os.path.abspath(os.fspath(path))
+        text = os.fspath(path)
+        if "://" in text:
+            raise ValueError(f"path must name a file, got the URL {shown(text)}")
+        self.path = os.path.abspath(text)
         self._timeout = timeout
         self._readonly = readonly
         # taken twice by one thread: by what a finalizer does in the midst of a query

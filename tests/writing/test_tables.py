@@ -378,3 +378,11 @@ def test_json_columns(source: Source) -> None:
     w.put(key, 5)
     assert w.incr(key) == 6
     assert json.dumps(source.loader()(key)) == "6"
+
+
+@pytest.mark.parametrize("kind", [writing.SQLiteWriter, writing.SQLiteLoader])
+def test_a_url_is_no_path_and_its_password_is_not_shown(kind: Any) -> None:
+    with pytest.raises(ValueError, match="path must name a file") as caught:
+        kind("postgresql://me:secret@localhost/app", table="t")
+    assert "secret" not in str(caught.value)
+    assert "localhost" in str(caught.value)
