@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from fastcache._keys import encode
@@ -38,7 +39,7 @@ class _Scope:
     """What the caches of one name space share. All of it under the lock."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()
         self.incarnation = int.from_bytes(os.urandom(8))
         self.sequences = [0] * COUNTERS
         self.sequences[TAGS] = time.time_ns() // 1000
@@ -68,7 +69,7 @@ class InProcessBackplane(Backplane):
     where = _WHERE
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._scopes: dict[str, _Scope] = {}
         self.store = _InProcessStore(self)
 
@@ -96,49 +97,43 @@ class InProcessBackplane(Backplane):
 class InProcessListener(Listener):
     def __init__(self, scope: _Scope) -> None:
         self._scope = scope
-        self._heard: deque[Message] = deque()
-        self._changed = threading.Condition()
-        self._woken = False
+        # takes no lock that a finalizer, which may invalidate too, could come under
+        self._heard: SimpleQueue[Message | None] = SimpleQueue()
         self._closed = False
         with scope.lock:
             scope.listeners.add(self)
 
     def hear(self, message: Message) -> None:
-        with self._changed:
-            self._heard.append(message)
-            self._changed.notify()
+        self._heard.put(message)
 
     def poll(self, seconds: float) -> list[Message]:
-        with self._changed:
-            self._changed.wait_for(self._something, max(0.0, seconds))
-            return self._take()
+        first: Message | None = None
+        with suppress(Empty):
+            first = self._heard.get(timeout=max(0.0, seconds))
+        return self._take(first)
 
     def ping(self, seconds: float) -> list[Message]:
-        with self._changed:
-            return self._take()
+        return self._take(None)
 
-    def _something(self) -> bool:
-        return bool(self._heard) or self._woken or self._closed
-
-    def _take(self) -> list[Message]:
+    def _take(self, first: Message | None) -> list[Message]:
         if self._closed:
             raise StoreError(_WHERE, "closed", "the listener is closed")
-        self._woken = False
-        messages = list(self._heard)
-        self._heard.clear()
+        messages = [] if first is None else [first]
+        with suppress(Empty):
+            while True:
+                message = self._heard.get_nowait()
+                if message is not None:
+                    messages.append(message)
         return messages
 
     def wake(self) -> None:
-        with self._changed:
-            self._woken = True
-            self._changed.notify()
+        self._heard.put(None)
 
     def close(self) -> None:
         with self._scope.lock:
             self._scope.listeners.discard(self)
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+        self._closed = True
+        self._heard.put(None)
 
 
 class _InProcessStore(Store):

@@ -264,14 +264,14 @@ class _PostgresStore(Store):
         self.trip = backplane.address.timeout
         #: Of what a listener of this backplane hears.
         self.incarnation = int.from_bytes(os.urandom(8), "big")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._session: Session | None = None
         self._closed = False
         self._pid = os.getpid()
 
     def send(self, request: Callable[[Session], Any]) -> Any:
         if self._pid != os.getpid():  # a lock that another thread of the parent may have held
-            self._lock, self._session, self._pid = threading.Lock(), None, os.getpid()
+            self._lock, self._session, self._pid = threading.RLock(), None, os.getpid()
         with self._lock:
             if self._closed:
                 raise StoreError(self.where, "closed", "the backplane is closed")

@@ -139,7 +139,7 @@ class PostgresOutbox:
         _all.add(self)
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         #: that of the thread, so that others can wake it

@@ -77,7 +77,7 @@ class BatchLoads:
 
     def _start_gathering(self) -> None:
         # a signal handler, or a __del__, may come while its thread holds it
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()
         self._gatherings: dict[Any, Gathering] = {}  # event loop, or None for threads
         self._gathering: set[int] = set()  # threads that are at it
 
@@ -110,7 +110,7 @@ class BatchLoads:
             if what == CALL:
                 return self._call(of, instance)
             if what == WAIT:
-                return of.wait(self._wait_timeout)
+                return not self._within() and of.wait(self._wait_timeout)
             for w in of:
                 w.flight.hand_over()
             if several:
@@ -121,6 +121,11 @@ class BatchLoads:
             # an error's traceback holds this frame; see ThreadLoader
             w = None
             del step, of
+
+    def _within(self) -> bool:
+        """Whether a signal handler, or a __del__, came while its thread gathers, or has the lock: what it waits for may
+        be waiting for that."""
+        return self._lock._is_owned() or threading.get_ident() in self._gathering
 
     async def _answer_async(self, asked: list[Any], several: bool, instance: Any) -> Any:
         steps = self._steps(asked, several, instance, asyncio._get_running_loop())
@@ -228,11 +233,10 @@ class BatchLoads:
 
     def _gather(self, one: Wanted, instance: Any) -> None:
         """Add a miss to those that wait; whoever was first loads them all."""
-        me = threading.get_ident()
-        if me in self._gathering:
-            # a signal handler, or a __del__, in the middle of the lines below, which it must not wait for
+        if self._within():  # the lines below, which it must not wait for
             self._load_all([one], instance)
             return
+        me = threading.get_ident()
         self._gathering.add(me)
         gathering, first = None, False
         try:

@@ -74,7 +74,8 @@ class SQLiteStore(Store):
         self.max_bytes = max_bytes
         self.trip = float(timeout)
         self._file = Database(self.path, self.trip)
-        self._lock = threading.Lock()
+        #: an RLock because it knows whether this thread has it; it is never taken twice
+        self._lock: Any = threading.RLock()
         self._closed = False
         self._executor: ThreadPoolExecutor | None = None
         _STORES.add(self)
@@ -93,6 +94,12 @@ class SQLiteStore(Store):
 
     def _send(self, request: Any, limit: float) -> Any:
         lock, file = self._lock, self._file
+        if lock._is_owned():
+            raise StoreError(
+                self.where,
+                "timeout",
+                "asked by a __del__ or a signal handler in the midst of another request",
+            )
         waited = not lock.acquire(False)
         if waited and not lock.acquire(timeout=max(0.0, limit - time.monotonic())):
             raise StoreError(self.where, "timeout", f"busy for more than {self.trip} seconds")
@@ -227,13 +234,13 @@ class SQLiteStore(Store):
     def _before_fork(self) -> bool:
         """Nothing of SQLite is open or running while the process forks: it would believe that the child has
         the parent's locks."""
-        if not self._lock.acquire(timeout=2 * self.trip):
+        if self._lock._is_owned() or not self._lock.acquire(timeout=2 * self.trip):
             return False
         self._file.disconnect()
         return True
 
     def _in_child(self, locked: bool) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._executor = None
         self._file.forked(in_use=not locked)
 

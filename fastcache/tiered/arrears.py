@@ -50,7 +50,7 @@ class Arrears:
         self._unsure: dict[str, tuple[float, Target]] = {}
         #: name -> messages of own changes, of those that are in `_unsure`, that are still to come
         self._expected: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def forked(self) -> None:
         """In a child: what its parent owes is the parent's."""

@@ -33,7 +33,7 @@ class TagBook:
         self._heard = heard
         self._unheard = unheard
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._last: dict[bytes, int] = {}
         self._read_at = clock()
         #: The latest number known; 0: none yet, so nothing with tags may be stored in L2.
@@ -41,7 +41,7 @@ class TagBook:
 
     def forked(self) -> None:
         """In a child: who held the lock is not here."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def unknown(self, tags: Iterable[bytes]) -> list[bytes]:
         """Those of which the store has to be asked, the root among them."""

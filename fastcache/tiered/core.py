@@ -93,7 +93,7 @@ class Core:
         self._load_time = 0.0
         self._said: dict[str, float] = {}
         self._state = "healthy"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         where = "L2" if store is None else store.where
         self.gate = Gate(where)
         self.cap = Cap(options.max_loads)
@@ -167,7 +167,7 @@ class Core:
 
     def forked(self) -> None:
         """In a child: whoever held a lock, or a place among the loads, in the parent is not here."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.counts.forked()
         self.book.forked()
         self.gate.forked()

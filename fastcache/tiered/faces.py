@@ -33,7 +33,7 @@ V = TypeVar("V")
 
 #: id of an L1 -> (the L1, whose tiered cache it is), both weakly
 _owners: dict[int, tuple[weakref.ref[Any], weakref.ref[Any]]] = {}
-_owning = threading.Lock()
+_owning = threading.RLock()
 
 
 def _own(l1: Cache[Any, Any], face: Any) -> None:

@@ -29,7 +29,7 @@ class Gate:
     def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.where = where
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._failures = 0
         self._probe_at = 0.0
         self.open = False
@@ -37,7 +37,7 @@ class Gate:
 
     def forked(self) -> None:
         """In a child: who held the lock is not here."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def asks(self) -> bool:
         """Whether the caller may ask L2; it must tell `succeeded` or `failed`."""
@@ -84,7 +84,7 @@ class Cap:
     """At most so many at a time. Never blocks: who gets no place asks again. Safe from any thread."""
 
     def __init__(self, most: int) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._left = most
 
     def enter(self) -> bool:

@@ -28,14 +28,14 @@ class Index:
     def __init__(self, l1: Cache[Any, Any]) -> None:
         self._l1 = l1
         self._keys: list[set[Any]] = [set() for _ in range(BUCKETS)]
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._landing: list[Any] = []
         self._landings: dict[int, Sequence[Any]] = {}
         self._noted = 0
 
     def forked(self) -> None:
         """In a child: who held the lock is not here."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def note(self, bucket: int, key: Any) -> None:
         """It is about to be stored; `noted` must follow."""

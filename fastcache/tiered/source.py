@@ -48,7 +48,7 @@ class Source:
     def forked(self) -> None:
         """In a child: nothing is being written, and nobody has the lock."""
         self._writing = Counter()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def listen(self) -> None:
         """From now on be told what the source has."""

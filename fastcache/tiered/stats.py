@@ -69,12 +69,12 @@ class Counts:
     """Counters that any thread may advance. A lock, since `+=` on attributes may lose some."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._numbers: Counter[str] = Counter()
 
     def forked(self) -> None:
         """In a child: who held the lock is not here."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(self, name: str, n: int = 1) -> None:
         with self._lock:

@@ -145,12 +145,12 @@ class Applied:
 
 
 _heard = 0
-_hearing = threading.Lock()
+_hearing = threading.RLock()
 
 
 def _after_fork() -> None:
     global _hearing
-    _hearing = threading.Lock()
+    _hearing = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -92,7 +92,7 @@ class PostgresWriter:
         self._pool = Pool(conninfo, connect_timeout, statement_timeout)
         self._sql = Statements(table, self._layout)
         self._keep = keep
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._types: dict[str, str] = {}
         self._key_type: type | None = None
         self._purged = -_PURGE_EVERY

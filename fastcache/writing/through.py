@@ -45,7 +45,7 @@ class WriteThrough:
         _all.add(self)
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clock.restart()
 
     def __repr__(self) -> str:

@@ -142,7 +142,7 @@ class Node:
         self._newest = 0
         self._row = 0  # failures since the last success
         self._rests = 0.0  # until when requests fail at once
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._gates: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             weakref.WeakKeyDictionary()
         )
@@ -328,7 +328,7 @@ class Node:
 
     def forked(self) -> None:
         """In a child: the connections are its parent's."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._gates = weakref.WeakKeyDictionary()
         self.drop()
 

@@ -85,7 +85,7 @@ class MemcachedStore(Store):
                     f"backplane must have a store that counts, as RedisBackplane has, not {shown(backplane)}"
                 )
         self.rejected: Counter[str] = Counter()
-        self._counting = threading.Lock()
+        self._counting = threading.RLock()
 
     def __repr__(self) -> str:
         return f"<MemcachedStore {self.where}>"

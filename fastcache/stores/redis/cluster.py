@@ -81,7 +81,7 @@ class Cluster:
         self._known = False
         self._stale = True
         self._asked = -AGAIN
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
 
     # ---- who has what ----------------------------------------------------------------------------
@@ -377,7 +377,7 @@ class Cluster:
             node.close()
 
     def after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         for node in self.all():
             node.after_fork()
 
