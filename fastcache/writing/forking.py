@@ -38,15 +38,18 @@ def hold(lock: L, kind: int) -> L:
 def _before() -> None:
     taken = _taken.locks = []
     end = time.monotonic() + LIMIT
+    late = False
     for locks in _held:
         for lock in list(locks):
             if lock.acquire(timeout=max(0.0, end - time.monotonic())):
                 taken.append(lock)
             else:
-                log.warning(
-                    "a fork while SQLite is busy: waited %.0f s, the child may hang at its first write",
-                    LIMIT,
-                )
+                late = True
+    if late:
+        log.warning(
+            "a fork while SQLite is busy: waited %.0f s, the child may hang at its first write",
+            LIMIT,
+        )
 
 
 def _after() -> None:

@@ -105,9 +105,8 @@ class Queue:
         self.wake_at = sys.maxsize  # so many keys pending are reason to begin
         self.waiters: list[Callable[[], object]] = []  # called when there is room
         self.dead_in_memory: deque[DeadLetter] = deque()
-        self._busy = (
-            False  # the lock is taken for a commit; a hint, since an interrupt may leave it
-        )
+        #: the lock is taken for a commit; a hint, since an interrupt may leave it
+        self._busy = False
         self._suspect = False
         self._waiting: deque[Ticket] = deque()
 
@@ -151,8 +150,7 @@ class Queue:
         JournalError: they could not be kept. Closed.
         """
         lock = self.lock
-        if lock._is_owned():
-            self.refuse_within()
+        self.refuse_within()
         if not self._busy:
             # Only a with statement cannot be interrupted between getting the lock and knowing of it.
             with lock:
