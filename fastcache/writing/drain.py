@@ -38,6 +38,8 @@ log = logging.getLogger("fastcache")
 #: Seconds of the first and of the longest pause after a failure; each is drawn from 0 to twice the last.
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 15.0
+#: Seconds, while operations wait, between two looks at the size of the journal's log.
+TIDY_EVERY = 0.25
 #: Seconds that adopted operations wait for somebody to set `on_applied`.
 GRACE = 5.0
 #: Failures of a kind nobody knows, before the operations are held to be at fault.
@@ -86,6 +88,7 @@ class Drainer:
         self.thread: threading.Thread | None = None
         self._failures = 0
         self._next_look = time.monotonic() + self.adopt_every
+        self._tidied: tuple[str, int] | None = None  # the log when it was last copied
 
     after_fork = _forget
 
@@ -126,28 +129,35 @@ class Drainer:
                 self._pause()
 
     def _wait(self) -> bool:
-        """Until there is something to do; True: to end."""
+        """Until there is something to do; True: to end. The journal's log is kept short meanwhile."""
         queue = self.queue
-        with queue.lock:
-            while True:
+        while True:
+            with queue.lock:
                 queue.wake_at = self.batch
                 if self.stopping and (self.hurry == 0 or not queue.count):
                     return True
-                now = time.monotonic()
-                if queue.count and (
-                    self.hurry
-                    or len(queue.overlay) >= self.batch
-                    or 2 * queue.count >= queue.max_pending
-                    or 2 * queue.bytes >= queue.max_bytes
-                    or any(not stream.empty() for stream in queue.adopted)
-                ):
+                left = self._left()
+                if left <= 0:
                     return False
-                until = self._next_look if queue.folder is not None else now + 3600
-                if queue.count:
-                    until = min(until, queue.since + self.delay)
-                if until <= now:
-                    return False
-                queue.due.wait(until - now)
+                queue.due.wait(min(left, TIDY_EVERY) if queue.count else left)
+            self._tidy()
+
+    def _left(self) -> float:
+        """Seconds until there is something to do."""
+        queue = self.queue
+        now = time.monotonic()
+        if queue.count and (
+            self.hurry
+            or len(queue.overlay) >= self.batch
+            or 2 * queue.count >= queue.max_pending
+            or 2 * queue.bytes >= queue.max_bytes
+            or any(not stream.empty() for stream in queue.adopted)
+        ):
+            return 0.0
+        until = self._next_look if queue.folder is not None else now + 3600
+        if queue.count:
+            until = min(until, queue.since + self.delay)
+        return until - now
 
     def _round(self) -> None:
         """One batch of each journal that has any."""
@@ -299,13 +309,16 @@ class Drainer:
         queue = self.queue
         with queue.lock:
             hurry = self.hurry
-            while not self.stopping and self.hurry <= hurry:
+        while True:
+            self._tidy()
+            with queue.lock:
                 left = until - time.monotonic()
-                if left <= 0:
+                if self.stopping:
+                    queue.due.wait(min(0.05, max(0.0, left)))
                     return
-                queue.due.wait(left)
-            if self.stopping:
-                queue.due.wait(min(0.05, max(0.0, until - time.monotonic())))
+                if left <= 0 or self.hurry > hurry:
+                    return
+                queue.due.wait(min(left, TIDY_EVERY))
 
     # ---- afterwards ----------------------------------------------------------------------------------
 
@@ -360,9 +373,12 @@ class Drainer:
 
     def _tidy(self) -> None:
         """Copy the journal's log back when it has grown."""
-        stream = self.queue.own
-        journal = stream.journal
-        if journal is None or journal.log_size() < CHECKPOINT_AT:
+        journal = self.queue.own.journal
+        if journal is None:
+            return
+        size = journal.log_size()
+        # The log is as long after it was copied, until the next write begins it anew.
+        if size < CHECKPOINT_AT or self._tidied == (journal.id, size):
             return
         with self.queue.files:
             journal.checkpoint()
@@ -371,6 +387,7 @@ class Drainer:
             # little left to copy now, so let them wait for that.
             with self.queue.lock:
                 journal.checkpoint()
+        self._tidied = (journal.id, journal.log_size())
 
     def _leave(self, stream: Stream) -> None:
         """An adopted journal is drained."""

@@ -488,7 +488,7 @@ def _tune(connection: sqlite3.Connection, durability: str) -> None:
     connection.executescript(
         f"PRAGMA journal_mode = WAL; PRAGMA synchronous = {mode}; PRAGMA wal_autocheckpoint = 0;"
         f" PRAGMA fullfsync = {int(durability == 'power')}; PRAGMA checkpoint_fullfsync = 1;"
-        f" PRAGMA journal_size_limit = {CHECKPOINT_AT}"
+        f" PRAGMA journal_size_limit = {CHECKPOINT_AT // 2}"
     )
 
 

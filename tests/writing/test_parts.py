@@ -25,6 +25,7 @@ from writing.test_behind import Recorder
 from fastcache._core import plain_json
 from fastcache.writing import WriteBehind
 from fastcache.writing.codec import Exact, Json
+from fastcache.writing.journal import WAIT_AT
 from fastcache.writing.ops import Clock, Op, seconds_of, version_at
 from fastcache.writing.progress import Progress
 
@@ -210,6 +211,27 @@ def test_the_log_is_copied_back_by_the_thread_that_drains(tmp_path: Path) -> Non
         biggest = max(biggest, journal.log_size())
     assert biggest < 80 << 20
     assert w.close(30)
+
+
+@pytest.mark.parametrize("down", [True, False], ids=["down", "not due"])
+def test_the_log_is_copied_back_while_nothing_can_be_drained(tmp_path: Path, down: bool) -> None:
+    """What waits then takes its own size on disk, not a page for each."""
+    recorder = Recorder()
+    recorder.error = ConnectionError("down")
+    w = WriteBehind(recorder, tmp_path / "j", delay=0.01 if down else 3600, batch=10**6)
+    for _ in range(6):
+        for i in range(2000):
+            w.put(i, "x" * 50)
+        journal = w._queue.own.journal
+        assert journal is not None
+        until(lambda: w._drainer._tidied == (journal.id, journal.log_size()))
+    assert w.stats().failing is down and not recorder.ops
+    assert w.stats().pending == 12_000
+    assert journal.log_size() < WAIT_AT
+    assert journal.path.stat().st_size < 4 << 20
+    recorder.error = None
+    assert w.close(30)
+    assert {op.key for op in recorder.ops} == set(range(2000))
 
 
 def test_others_write_to_a_journal_between_two_commits(tmp_path: Path) -> None:
