@@ -51,22 +51,45 @@ cdef inline int text_add(Text *text, const char *data, Py_ssize_t size) except -
     return 0
 
 
-cdef int json_str(Text *text, object value) except -1:
-    cdef Py_ssize_t i, used, size = json_length(value)
-    cdef const unsigned char *chars
+cdef inline bint json_escapes(uint64_t word) noexcept:
+    """Whether one of eight ASCII bytes is a control, a quotation mark or a backslash. A borrow can only go on from a
+    byte that is one."""
+    cdef uint64_t ones = 0x0101010101010101ULL, tops = 0x8080808080808080ULL
+    cdef uint64_t quotes = word ^ (34 * ones), backslashes = word ^ (92 * ones)
+    return (((word - 32 * ones) | (quotes - ones) | (backslashes - ones) | (word + ones)) & tops) != 0
+
+
+cdef inline bint json_plain(const unsigned char *chars, Py_ssize_t size) noexcept:
+    """Whether ASCII text stands for itself in JSON."""
+    cdef uint64_t word
+    cdef Py_ssize_t i = 0
     cdef unsigned char c
+    while i + 8 <= size:
+        memcpy(&word, chars + i, 8)
+        if json_escapes(word):
+            return False
+        i += 8
+    while i < size:
+        c = chars[i]
+        if c < 32 or c == 34 or c == 92 or c == 127:
+            return False
+        i += 1
+    return True
+
+
+cdef int json_str(Text *text, object value) except -1:
+    cdef Py_ssize_t size = json_length(value)
+    cdef const unsigned char *chars
     if not json_is_ascii(value):
         return json_escaped(text, value, size)
     chars = <const unsigned char*>json_data(value)
+    if unlikely(not json_plain(chars, size)):
+        return json_escaped(text, value, size)
     text_room(text, size + 2)
-    used = text.used + 1
-    for i in range(size):
-        c = chars[i]
-        if unlikely(c < 32 or c == 34 or c == 92 or c == 127):  # controls, quotation marks, backslashes
-            return json_escaped(text, value, size)
-        text.data[used + i] = <char>c
-    text.data[text.used] = text.data[used + size] = 34
-    text.used = used + size + 1
+    text.data[text.used] = 34
+    memcpy(text.data + text.used + 1, chars, <size_t>size)
+    text.data[text.used + size + 1] = 34
+    text.used += size + 2
     return 0
 
 

@@ -108,6 +108,16 @@ def test_what_is_plain_and_what_is_not() -> None:
         assert plain_json(value, False) is None, value
 
 
+@pytest.mark.parametrize("around", ["a", " ", "~", "!", "#", "[", "]", "@"])
+def test_each_character_at_each_place_is_escaped_where_json_escapes_it(around: str) -> None:
+    """Text is looked at eight bytes at a time."""
+    for length in (1, 7, 8, 9, 17):
+        for place in range(length):
+            for c in range(0x81):
+                text = around * place + chr(c) + around * (length - place - 1)
+                assert plain_json(text, False) == json.dumps(text), (place, c)
+
+
 @given(RICH)
 def test_exact_gives_back_everything_with_its_type(value: Any) -> None:
     text = Exact().encode(value)
