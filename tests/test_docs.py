@@ -3,6 +3,7 @@
 The Python blocks of a page are one program: they run in order, in one namespace.
 """
 
+import gc
 import inspect
 import re
 import shlex
@@ -47,6 +48,7 @@ def test_there_are_pages() -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "python")], ids=name)
 def test_the_examples_run(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    gc.collect()  # what other tests left unclosed is not the page's
     namespace: dict[str, object] = {"__name__": "__example__"}
     for line, code in blocks(page, "python"):
         # blank lines in front, so that a traceback names the line of the page

@@ -341,7 +341,9 @@ class Relay:
     def _cut_off(self, link: _Link, rule: Cut) -> None:
         """The client's end goes at once; the server is left to finish, and to see an orderly close:
         a reset might take what it has not read yet."""
-        self._strike("cut")  # before the close: who sees the end may ask at once how often it has struck
+        self._strike(
+            "cut"
+        )  # before the close: who sees the end may ask at once how often it has struck
         self._selector.unregister(link.client)
         _close(link.client, rule.abrupt)
         link.draining = True

@@ -94,7 +94,13 @@ class Pool:
         self._statement_timeout = f"{int(statement_timeout * 1000)}ms"
         self._limit = statement_timeout + 1.0  # the server's own limit comes first, if it hears us
         self._idle: deque[Connection[Any]] = deque()
+        self._watch()
         _all.add(self)
+
+    def _watch(self) -> None:
+        # Not a __del__: in garbage that is a cycle the connections would complain of being left open before that ran.
+        self._closer = weakref.finalize(self, _close, self._idle)
+        self._closer.atexit = False  # what is written at exit needs them
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Connection[Any]]:
@@ -136,12 +142,7 @@ class Pool:
 
     def close(self) -> None:
         """Close those that are idle."""
-        while self._idle:
-            self._idle.pop().close()
-
-    def __del__(self) -> None:
-        for connection in getattr(self, "_idle", ()):
-            connection.close()
+        _close(self._idle)
 
     def after_fork(self) -> None:
         """In the child: forget the parent's connections, without closing them."""
@@ -149,7 +150,15 @@ class Pool:
 
         for connection in self._idle:
             keep_for_ever(connection)
+        self._closer.detach()
         self._idle = deque()
+        self._watch()
+
+
+def _close(idle: deque[Connection[Any]]) -> None:
+    with contextlib.suppress(IndexError):  # none is left; others may take some meanwhile
+        while True:
+            idle.pop().close()
 
 
 _all: weakref.WeakSet[Pool] = weakref.WeakSet()

@@ -58,6 +58,7 @@ class _Connection:
         # taken twice by one thread: by what a finalizer does in the midst of a query
         self.lock: Any = hold(threading.RLock(), CONNECTION)
         self._made: sqlite3.Connection | None = None
+        self._closer: weakref.finalize[[], _Connection] | None = None
         _all.add(self)
 
     def get(self) -> tuple[sqlite3.Connection, bool]:
@@ -69,18 +70,16 @@ class _Connection:
         self._made = sqlite3.connect(
             self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False
         )
+        # Not a __del__: in garbage that is a cycle the connection would complain of being left open before that ran.
+        self._closer = weakref.finalize(self, self._made.close)
+        self._closer.atexit = False  # what is written at exit needs it
         return self._made, True
 
     def close(self) -> None:
         with self.lock:
-            made, self._made = self._made, None
-            if made is not None:
-                made.close()
-
-    def __del__(self) -> None:
-        made = getattr(self, "_made", None)
-        if made is not None:
-            made.close()
+            self._made = None
+            if self._closer is not None:
+                self._closer()
 
     def after_fork(self) -> None:
         """In the child: forget the parent's connection, without closing it."""
@@ -88,6 +87,8 @@ class _Connection:
 
         self.lock = hold(threading.RLock(), CONNECTION)
         made, self._made = self._made, None
+        if self._closer is not None:
+            self._closer.detach()
         if made is not None:
             keep_for_ever(made)
 

@@ -106,7 +106,9 @@ def test_a_primary_is_killed_under_load(
         victim.kill()
         killed = time.monotonic()
         until(lambda: not load.sweeps[-1][1], "some writes fail")
-        until(lambda: sum(cluster.role(node) == "master" for node in left) > before, "a new primary")
+        until(
+            lambda: sum(cluster.role(node) == "master" for node in left) > before, "a new primary"
+        )
         elected = time.monotonic()
         back = until(
             lambda: next((at for at, told in [*load.sweeps] if at > killed + 0.5 and told), None),

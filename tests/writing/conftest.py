@@ -38,6 +38,10 @@ class Source:
     def loader(self, **options: Any) -> Any:
         return self._make("Loader", options)
 
+    def forget(self) -> None:
+        """Let go of what was made, unclosed."""
+        self._made.clear()
+
     def sql(self, text: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Carry out and commit; {t} is the table, ? a parameter."""
         text = text.format(t=self.table)

@@ -229,19 +229,20 @@ def test_the_log_is_copied_back_while_nothing_can_be_drained(tmp_path: Path, dow
     recorder = Recorder()
     recorder.error = ConnectionError("down")
     w = WriteBehind(recorder, tmp_path / "j", delay=0.01 if down else 3600, batch=10**6)
+    w.put("first", 0)
+    journal = w._queue.own.journal
+    assert journal is not None
     for _ in range(6):
         for i in range(2000):
             w.put(i, "x" * 50)
-        journal = w._queue.own.journal
-        assert journal is not None
         until(lambda: w._drainer._tidied == (journal.id, journal.log_size()))
     assert w.stats().failing is down and not recorder.ops
-    assert w.stats().pending == 12_000
+    assert w.stats().pending == 12_001
     assert journal.log_size() < WAIT_AT
     assert journal.path.stat().st_size < 4 << 20
     recorder.error = None
     assert w.close(30)
-    assert {op.key for op in recorder.ops} == set(range(2000))
+    assert {op.key for op in recorder.ops} == {"first", *range(2000)}
 
 
 def test_others_write_to_a_journal_between_two_commits(tmp_path: Path) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import re
 import threading
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 from _support import run_threads
 from writing.conftest import Source
 
-from fastcache import writing
+from fastcache import Cache, TieredCache, writing
 from fastcache._types import MISSING
 from fastcache.writing import Op, Refused, WriteBehind, WriteThrough
 from fastcache.writing.errors import Overtaken
@@ -45,6 +48,36 @@ def test_a_row_is_key_value_as_json_and_version(source: Source) -> None:
     assert loader("absent") is MISSING
     assert loader.load_many(["visits", "absent", "visits"]) == {"visits": 7}
     assert loader.load_many([]) == {}
+
+
+def test_what_is_dropped_without_close_closes_its_connections(
+    source: Source, tmp_path: Path
+) -> None:
+    """Also as a part of a cycle, whose finalizers run in any order; and no warning says that they were open."""
+    behind = WriteBehind(source.writer(), tmp_path / "j")
+    dropped: list[Any] = [TieredCache(Cache(9), writer=behind, loader=source.loader())]
+    dropped.append(dropped)
+    dropped[0].set("a", 1)
+    assert dropped[0].flush(30) and dropped[0].get("b") is None
+    dropped[0].close()
+    assert connections()
+    with warnings.catch_warnings(record=True, action="always") as warned:
+        source.forget()
+        del dropped, behind
+        gc.collect()
+    assert not warned, [str(each.message) for each in warned]
+    assert not connections()
+
+
+def connections() -> list[Any]:
+    databases = {("sqlite3", "Connection"), ("psycopg", "Connection")}
+    return [
+        found
+        for found in gc.get_objects()
+        if any(
+            (c.__module__.partition(".")[0], c.__name__) in databases for c in type(found).__mro__
+        )
+    ]
 
 
 def test_later_versions_win_in_any_order(source: Source) -> None:
