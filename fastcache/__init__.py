@@ -5,6 +5,7 @@
 See `help(fastcache.Cache)` and `help(fastcache.lru_cache)`.
 """
 
+from fastcache import _lazy
 from fastcache._core import Cache, CachedFunction, CacheInfo, CacheStats, CallKey
 from fastcache._core import EntryRecord as Entry
 from fastcache.decorators import cache, fifo_cache, lfu_cache, lru_cache, ttl_cache
@@ -54,15 +55,4 @@ _LATER = {
     "clru_cache": "fastcache.clru",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.names(globals(), _LATER)

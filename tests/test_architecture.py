@@ -49,6 +49,7 @@ LAYERS = {
     "_envelope": VOCABULARY,
     "_foreign": VOCABULARY,
     "_keys": VOCABULARY,
+    "_lazy": VOCABULARY,
     "_options": VOCABULARY,
     "_redact": VOCABULARY,
     "_types": VOCABULARY,

@@ -7,6 +7,8 @@ Each is imported, with the client library that it needs, when it is first asked 
 
 from __future__ import annotations
 
+from fastcache import _lazy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastcache.backplane.inprocess import InProcessBackplane as InProcessBackplane
@@ -21,15 +23,4 @@ _LATER = {
     "RedisBackplane": "fastcache.backplane.redis",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.names(globals(), _LATER)

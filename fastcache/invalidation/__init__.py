@@ -12,6 +12,7 @@ hears them; with one, they are kept in an outbox, which one process at a time dr
 
 from __future__ import annotations
 
+from fastcache import _lazy
 from fastcache.invalidation.triggers import Announcement, drop_triggers, make_triggers
 
 TYPE_CHECKING = False
@@ -21,15 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Announcement", "OutboxStats", "PostgresOutbox", "drop_triggers", "make_triggers"]
 
+_LATER = {  # they need psycopg
+    "OutboxStats": "fastcache.invalidation.outbox",
+    "PostgresOutbox": "fastcache.invalidation.outbox",
+}
 
-def __getattr__(name: str) -> object:
-    if name not in ("OutboxStats", "PostgresOutbox"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from fastcache.invalidation import outbox  # it needs psycopg
-
-    value = globals()[name] = getattr(outbox, name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.names(globals(), _LATER)

@@ -8,6 +8,8 @@ stores of one's own is fastcache.stores.protocol.
 
 from __future__ import annotations
 
+from fastcache import _lazy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastcache.stores.memcached import MemcachedStore as MemcachedStore
@@ -26,15 +28,4 @@ _LATER = {
     "StoreError": "fastcache.stores.protocol",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.names(globals(), _LATER)

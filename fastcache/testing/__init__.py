@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from fastcache import _lazy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import asyncio
@@ -29,23 +31,7 @@ _LATER = {
     "StoreConformance": "fastcache.testing.conformance",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import sys
-    from importlib import import_module
-
-    if name == "StoreConformance" and (pytest := sys.modules.get("pytest")) is not None:
-        # so that a failing assertion shows its values, as in tests of one's own
-        parts = ("", "_values", "_leases", "_coherence")
-        pytest.register_assert_rewrite(*(f"fastcache.testing._conform{part}" for part in parts))
-    value = globals()[name] = getattr(import_module(_LATER[name]), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+__getattr__, __dir__ = _lazy.names(globals(), _LATER)
 
 
 class FakeClock:

@@ -12,6 +12,14 @@ through `Store.arun`. Each uses a name space of its own, so the server need not 
 
 from __future__ import annotations
 
+import sys
+
+if "pytest" in sys.modules:
+    # before these are imported: so that a failing assertion shows its values, as in tests of one's own
+    sys.modules["pytest"].register_assert_rewrite(
+        *(f"fastcache.testing._conform{part}" for part in ("", "_values", "_leases", "_coherence"))
+    )
+
 from fastcache.testing._conform_coherence import Coherence
 from fastcache.testing._conform_leases import Leases
 from fastcache.testing._conform_values import Values

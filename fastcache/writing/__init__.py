@@ -8,6 +8,8 @@ each other is said in fastcache.writing.behind (tiers), .writers (writers of one
 
 from __future__ import annotations
 
+from fastcache import _lazy
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastcache.writing.behind import WriteBehind as WriteBehind
@@ -47,33 +49,22 @@ __all__ = [
 ]
 
 _LATER = {
-    "Closed": "errors",
-    "DeadLetter": "stats",
-    "JournalError": "errors",
-    "Op": "ops",
-    "PostgresLoader": "postgres",
-    "PostgresWriter": "postgres",
-    "QueueFull": "errors",
-    "RedisStreamWriter": "stream",
-    "Refused": "errors",
-    "SQLiteLoader": "sqlite",
-    "SQLiteWriter": "sqlite",
-    "WriteBehind": "behind",
-    "WriteThrough": "through",
-    "Writer": "writers",
-    "WritingError": "errors",
-    "WritingStats": "stats",
+    "Closed": "fastcache.writing.errors",
+    "DeadLetter": "fastcache.writing.stats",
+    "JournalError": "fastcache.writing.errors",
+    "Op": "fastcache.writing.ops",
+    "PostgresLoader": "fastcache.writing.postgres",
+    "PostgresWriter": "fastcache.writing.postgres",
+    "QueueFull": "fastcache.writing.errors",
+    "RedisStreamWriter": "fastcache.writing.stream",
+    "Refused": "fastcache.writing.errors",
+    "SQLiteLoader": "fastcache.writing.sqlite",
+    "SQLiteWriter": "fastcache.writing.sqlite",
+    "WriteBehind": "fastcache.writing.behind",
+    "WriteThrough": "fastcache.writing.through",
+    "Writer": "fastcache.writing.writers",
+    "WritingError": "fastcache.writing.errors",
+    "WritingStats": "fastcache.writing.stats",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazy.names(globals(), _LATER)
