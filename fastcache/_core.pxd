@@ -51,7 +51,6 @@ cdef class Cache:
     cdef Tags *marks            # NULL until an entry has a tag
     cdef uint64_t hits
     cdef uint64_t misses
-    cdef uint64_t count
     cdef uint64_t inserted      # ever; tells iterators that a key is new
     cdef uint64_t inserted_before       # ... when the statistics were reset
     cdef int64_t total          # weight
@@ -59,13 +58,15 @@ cdef class Cache:
     cdef uint32_t flags
     cdef uint32_t quick         # PLAIN, TIME_ONLY or 0
     cdef uint32_t loading       # loads under way, each of which a removal has to fence
+    cdef uint32_t clock_kind
+    cdef uint32_t count         # at most MAX_ENTRIES
+    cdef uint32_t wide          # keys that are ints of which hash() loses something
     cdef fc_mutex mutex
-    cdef bint unbounded         # maxsize is None; `bound` is INT64_MAX
-    cdef bint tracked           # by the cyclic collector
+    cdef char unbounded         # maxsize is None; `bound` is INT64_MAX
+    cdef char tracked           # by the cyclic collector
     cdef char gc_keys           # some key (value) ever stored was of a type that it follows
     cdef char gc_values
     cdef char ready             # __init__ has run
-    cdef uint32_t clock_kind
     cdef int64_t default_ttl    # ns
     cdef int64_t default_tti
     cdef double jitter
@@ -81,7 +82,6 @@ cdef class Cache:
     cdef unsigned int flights_generation
     cdef uint64_t *fences       # ring of the mixed hashes removed while loads were under way
     cdef uint64_t fenced_at     # how many were ever written to it
-    cdef uint64_t wide          # keys that are ints of which hash() loses something
     cdef uint32_t *wide_filter
     cdef uint64_t removed[4]    # by cause
     cdef uint64_t loads

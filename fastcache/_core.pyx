@@ -54,7 +54,7 @@ from fastcache._struct.policy cimport (
     policy_init, policy_insert, policy_recycle, policy_remove, policy_reserve, policy_restore, policy_victim,
     policy_wants_aux,
 )
-from fastcache._struct.lfu cimport lfu_bump_apart, lfu_bump_quickly
+from fastcache._struct.lfu cimport lfu_bump_apart, lfu_bump_quickly, lfu_nbytes
 from fastcache._struct.order cimport order_all_to_head, order_to_head
 from fastcache._struct.slab cimport (
     Slab, slab_detail, slab_end, slab_entry, slab_extra, slab_free,
@@ -781,7 +781,6 @@ cdef class Cache:
             # whoever is in the middle of a call on it relies on what it was made with
             raise RuntimeError("a Cache is initialised only once; use clear() and resize()")
         self.order.kind = kind
-        self.slab.with_aux = policy_wants_aux(kind)
         self.bound = bound
         self.unbounded = maxsize is None
         self.default_ttl = ttl_ns

@@ -187,7 +187,7 @@ cdef object entry_record(Cache self, uint32_t e, int64_t now):
 cdef size_t bytes_of(Cache self):
     cdef size_t n = type_of(<PyObject*>self).tp_basicsize
     lock(self)
-    n += self.own_bytes + self.table.nbytes + self.slab.nbytes + self.order.lfu.nbytes
+    n += self.own_bytes + self.table.nbytes + self.slab.nbytes + lfu_nbytes(&self.order.lfu)
     if self.wheel != NULL:
         n += self.wheel.nbytes
     if self.marks != NULL:

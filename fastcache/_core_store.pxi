@@ -17,8 +17,8 @@ cdef bint reserve(Cache self, PyObject *key, uint64_t hash, Options *o, uint32_t
     """Make sure that the stores of put() succeed. False: no memory, nothing changed that a user could see."""
     cdef uint32_t e = old
     if old == NIL:
-        if not (slab_reserve(&self.slab) and table_reserve(&self.table, <uint32_t>(hash >> 32))
-                and policy_reserve(&self.order)):
+        if not (slab_reserve(&self.slab, policy_wants_aux(self.order.kind))
+                and table_reserve(&self.table, <uint32_t>(hash >> 32)) and policy_reserve(&self.order)):
             return False
         e = slab_next(&self.slab)
         if long_exact(key) and unlikely(long_wide(key)) and self.wide_filter == NULL:

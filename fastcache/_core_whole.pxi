@@ -21,7 +21,6 @@ cdef void detach(Cache self, Slab *slab) noexcept:
     slab[0] = self.slab
     slab_init(&self.slab)
     self.slab.limit = slab.limit
-    self.slab.with_aux = slab.with_aux
     table_free(&self.table)
     policy_free(&self.order)
     if self.wheel != NULL:

@@ -1,8 +1,8 @@
 """Least frequently used, exact and O(1): a list of counts, and a queue of entries for each.
 
 Layout. Bucket = one count that some entry has now; buckets are linked in ascending order of
-count, in an array of their own (number 0 is none). Aux names its bucket; within a bucket
-entries queue in the order in which they reached the count: the first one is the victim among
+count, in an array of their own. Number 0 is none: it closes the list to a ring, so that the
+lowest count is behind it and the highest before. Aux names its bucket; within a bucket entries queue in the order in which they reached the count: the first one is the victim among
 equals. Counts are kept only while an entry is cached.
 
 An entry alone in its bucket takes the bucket with it when the next count is free, so a cache
@@ -24,8 +24,8 @@ from fastcache._struct.slab cimport Slab, slab_aux, slab_entry
 cdef struct Bucket:
     uint64_t count
     Order queue         # head: reached the count first
-    uint32_t prev       # lower count
-    uint32_t next       # higher count; chains unused buckets
+    uint32_t prev       # lower count, or 0
+    uint32_t next       # higher count, or 0; chains unused buckets
 
 
 cdef struct Lfu:
@@ -33,34 +33,38 @@ cdef struct Lfu:
     uint32_t cap
     uint32_t fresh      # buckets from here on have never been used
     uint32_t free
-    uint32_t lowest
-    uint32_t highest
-    size_t nbytes
 
 
 cdef inline void lfu_init(Lfu *f) noexcept:
     memset(f, 0, sizeof(Lfu))
 
 
+cdef inline size_t lfu_nbytes(const Lfu *f) noexcept nogil:
+    return f.cap * sizeof(Bucket)
+
+
 cdef inline bint lfu_reserve(Lfu *f) noexcept:
     """Make sure that the next bucket can be made. False: no memory, nothing changed."""
     cdef uint32_t cap
+    cdef size_t account = lfu_nbytes(f)
     cdef void *p
     if f.free != 0 or (f.fresh != 0 and f.fresh < f.cap):
         return True
     cap = f.cap * 2 if f.cap else 4
-    p = mem_grow(&f.nbytes, f.buckets, f.cap * sizeof(Bucket), cap * sizeof(Bucket))
+    p = mem_grow(&account, f.buckets, account, cap * sizeof(Bucket))
     if p == NULL:
         return False
     f.buckets = <Bucket*>p
     f.cap = cap
     if f.fresh == 0:
         f.fresh = 1
+        memset(f.buckets, 0, sizeof(Bucket))
+        f.buckets[0].queue.head = f.buckets[0].queue.tail = NIL
     return True
 
 
 cdef inline uint32_t lfu_bucket_after(Lfu *f, uint32_t before, uint64_t count) noexcept:
-    """A new bucket behind `before` (0: in front). Only after lfu_reserve."""
+    """A new bucket behind `before`. Only after lfu_reserve."""
     cdef uint32_t b = f.free
     cdef Bucket *p
     if b:
@@ -72,29 +76,16 @@ cdef inline uint32_t lfu_bucket_after(Lfu *f, uint32_t before, uint64_t count) n
     p.count = count
     p.queue.head = p.queue.tail = NIL
     p.prev = before
-    if before:
-        p.next = f.buckets[before].next
-        f.buckets[before].next = b
-    else:
-        p.next = f.lowest
-        f.lowest = b
-    if p.next:
-        f.buckets[p.next].prev = b
-    else:
-        f.highest = b
+    p.next = f.buckets[before].next
+    f.buckets[before].next = b
+    f.buckets[p.next].prev = b
     return b
 
 
 cdef inline void lfu_bucket_drop(Lfu *f, uint32_t b) noexcept:
     cdef Bucket *p = &f.buckets[b]
-    if p.prev:
-        f.buckets[p.prev].next = p.next
-    else:
-        f.lowest = p.next
-    if p.next:
-        f.buckets[p.next].prev = p.prev
-    else:
-        f.highest = p.prev
+    f.buckets[p.prev].next = p.next
+    f.buckets[p.next].prev = p.prev
     p.next = f.free
     f.free = b
 
@@ -102,7 +93,7 @@ cdef inline void lfu_bucket_drop(Lfu *f, uint32_t b) noexcept:
 cdef inline void lfu_enter(Lfu *f, Slab *s, uint32_t e, uint64_t count) noexcept:
     """Entry e starts at `count`, as the last to reach it. Only after lfu_reserve.
     O(1) for count 1; otherwise O(distinct counts), for restoring a pickled cache."""
-    cdef uint32_t b = f.lowest, before = 0
+    cdef uint32_t before = 0, b = f.buckets[0].next
     while b and f.buckets[b].count < count:
         before = b
         b = f.buckets[b].next
@@ -173,5 +164,6 @@ cdef inline void lfu_bump(Lfu *f, Slab *s, uint32_t e) noexcept:
 
 
 cdef inline void lfu_free(Lfu *f) noexcept:
-    mem_free(&f.nbytes, f.buckets, f.cap * sizeof(Bucket))
+    cdef size_t account = lfu_nbytes(f)
+    mem_free(&account, f.buckets, account)
     lfu_init(f)

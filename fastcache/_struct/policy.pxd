@@ -78,7 +78,7 @@ cdef inline void policy_recycle(Policy *p, Slab *s, uint32_t e) noexcept:
 cdef inline uint32_t policy_victim(const Policy *p) noexcept:
     """The next to go, or NIL in an empty cache."""
     if p.kind == LFU:
-        return p.lfu.buckets[p.lfu.lowest].queue.head if p.lfu.lowest else NIL
+        return p.lfu.buckets[p.lfu.buckets[0].next].queue.head if p.lfu.buckets != NULL else NIL
     return p.order.tail
 
 
@@ -90,13 +90,13 @@ cdef inline uint32_t policy_after(const Policy *p, const Slab *s, uint32_t e) no
         if q.next != NIL:
             return q.next
         b = p.lfu.buckets[slab_aux(s, e)[0]].next
-        return p.lfu.buckets[b].queue.head if b else NIL
+        return p.lfu.buckets[b].queue.head
     return q.prev
 
 
 cdef inline uint32_t policy_hottest(const Policy *p) noexcept:
     if p.kind == LFU:
-        return p.lfu.buckets[p.lfu.highest].queue.tail if p.lfu.highest else NIL
+        return p.lfu.buckets[p.lfu.buckets[0].prev].queue.tail if p.lfu.buckets != NULL else NIL
     return p.order.head
 
 
@@ -108,7 +108,7 @@ cdef inline uint32_t policy_before(const Policy *p, const Slab *s, uint32_t e) n
         if q.prev != NIL:
             return q.prev
         b = p.lfu.buckets[slab_aux(s, e)[0]].prev
-        return p.lfu.buckets[b].queue.tail if b else NIL
+        return p.lfu.buckets[b].queue.tail
     return q.next
 
 

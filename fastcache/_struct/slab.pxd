@@ -58,14 +58,12 @@ cdef struct Slab:
     uint32_t absent     # first chunk number whose memory was given back, or NO_CHUNK
     uint32_t spare      # a wholly free chunk that is kept, or NO_CHUNK
     uint32_t limit      # highest entry number
-    bint with_aux       # every chunk has an Aux array
     size_t nbytes
 
 
 cdef inline void slab_init(Slab *s) noexcept:
     memset(s, 0, sizeof(Slab))
     s.room = s.absent = s.spare = NO_CHUNK
-    s.with_aux = False
     s.limit = MAX_ENTRIES
 
 
@@ -101,7 +99,7 @@ cdef inline Soft* slab_soft(const Slab *s, uint32_t e) noexcept nogil:
 
 
 cdef inline Aux* slab_aux(const Slab *s, uint32_t e) noexcept nogil:
-    """Only in a slab made with_aux."""
+    """Only where the entries were reserved with one."""
     return <Aux*>slab_side(s, e, AUX) + (e & (CHUNK - 1))
 
 
@@ -163,7 +161,7 @@ cdef inline bint slab_widen_first(Slab *s) noexcept:
     return True
 
 
-cdef inline bint slab_add_chunk(Slab *s) noexcept:
+cdef inline bint slab_add_chunk(Slab *s, bint with_aux) noexcept:
     """Another chunk, or a larger first one. False: no memory, nothing changed."""
     cdef uint32_t c, cap
     cdef void *p
@@ -191,7 +189,7 @@ cdef inline bint slab_add_chunk(Slab *s) noexcept:
     p = mem_alloc(&s.nbytes, cap * sizeof(Entry))
     if p == NULL:
         return False
-    if s.with_aux:
+    if with_aux:
         aux = mem_alloc(&s.nbytes, cap * sizeof(Aux))
         if aux == NULL:
             mem_free(&s.nbytes, p, cap * sizeof(Entry))
@@ -216,9 +214,10 @@ cdef inline bint slab_has_room(const Slab *s) noexcept nogil:
     return s.room != NO_CHUNK
 
 
-cdef inline bint slab_reserve(Slab *s) noexcept:
-    """Make sure that the next slab_take succeeds. False: no memory, nothing changed."""
-    return True if likely(slab_has_room(s)) else slab_add_chunk(s)
+cdef inline bint slab_reserve(Slab *s, bint with_aux) noexcept:
+    """Make sure that the next slab_take succeeds; with_aux, always or never: every entry has an Aux. False: no memory,
+    nothing changed."""
+    return True if likely(slab_has_room(s)) else slab_add_chunk(s, with_aux)
 
 
 cdef inline bint slab_full(const Slab *s) noexcept:
@@ -327,11 +326,9 @@ cdef inline uint32_t slab_walk(const Slab *s, uint32_t e) noexcept:
 cdef inline void slab_free(Slab *s) noexcept:
     """All memory goes. Keys and values are the caller's by now."""
     cdef uint32_t c, limit = s.limit
-    cdef bint with_aux = s.with_aux
     for c in range(s.nchunks):
         slab_drop_arrays(s, &s.chunks[c])
     mem_free(&s.nbytes, s.chunks, s.cap * sizeof(Chunk))
     mem_free(&s.nbytes, s.entries, s.cap * sizeof(Entry*))
     slab_init(s)
     s.limit = limit
-    s.with_aux = with_aux

@@ -52,9 +52,9 @@ cdef struct Segment:
 
 cdef struct Table:
     Segment *dir        # `only` while there is one segment
-    uint64_t shift      # 32 - bits
-    uint64_t version
+    uint32_t shift      # 32 - bits
     uint32_t bits
+    uint64_t version
     size_t nbytes
     Segment only
 

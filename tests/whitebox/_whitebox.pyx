@@ -11,7 +11,7 @@ from fastcache._struct cimport entry as entries
 from fastcache._struct cimport slab as slabs
 from fastcache._struct cimport wheel as wheels
 from fastcache._struct.entry cimport NIL, Detail, Entry, Extra, Timing
-from fastcache._struct.lfu cimport lfu_reserve
+from fastcache._struct.lfu cimport lfu_nbytes, lfu_reserve
 from fastcache._struct.mem cimport mem_alloc, mem_free, mem_grow, mem_zeroed
 from fastcache._struct.policy cimport (
     Policy, policy_after, policy_before, policy_count, policy_free, policy_hit, policy_hottest,
@@ -200,10 +200,11 @@ cdef class TestSlab:
 
     __test__ = False
     cdef Slab s
+    cdef bint with_aux
 
     def __cinit__(self, bint with_aux=False):
         slab_init(&self.s)
-        self.s.with_aux = with_aux
+        self.with_aux = with_aux
 
     def __dealloc__(self):
         slab_free(&self.s)
@@ -211,7 +212,7 @@ cdef class TestSlab:
     def take(self):
         if slab_full(&self.s):
             raise OverflowError
-        if not slab_reserve(&self.s):
+        if not slab_reserve(&self.s, self.with_aux):
             raise MemoryError
         cdef uint32_t expected = slab_next(&self.s), e = slab_take(&self.s)
         assert e == expected
@@ -333,19 +334,22 @@ cdef class TestPolicy:
 
     @property
     def lfu_nbytes(self):
-        return self.p.lfu.nbytes
+        return lfu_nbytes(&self.p.lfu)
 
     def buckets(self):
         """The counts in use, in the order of their list."""
         found = []
-        cdef uint32_t b = self.p.lfu.lowest, before = 0
+        cdef uint32_t before = 0, b
+        if self.p.lfu.buckets == NULL:
+            return found
+        b = self.p.lfu.buckets[0].next
         while b:
             assert self.p.lfu.buckets[b].prev == before
             assert self.p.lfu.buckets[b].queue.head != NIL
             found.append(self.p.lfu.buckets[b].count)
             before = b
             b = self.p.lfu.buckets[b].next
-        assert self.p.lfu.highest == before
+        assert self.p.lfu.buckets[0].prev == before
         return found
 
 
