@@ -13,10 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from servers import WANTING
 
 import fastcache
 from fastcache import _core
+
+# Speed is not asserted, by Hypothesis neither; where CI is set its own profile is the rest.
+settings.register_profile("fastcache", parent=settings.default, deadline=None)
+settings.load_profile("fastcache")
 
 SOAK = os.environ.get("FASTCACHE_SOAK", "") not in ("", "0")
 SANITIZE = os.environ.get("FASTCACHE_SANITIZE", "")

@@ -93,7 +93,7 @@ def meaning(full: Any) -> tuple[list[tuple[str, str]], Any]:
     return levels, key
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=1000)
 @given(path=PATHS, key=KEYS)
 def test_a_full_key_can_be_read_back(path: list[tuple[str, str | int]], key: Any) -> None:
     """So it is the key of no other path and key. Equal keys of other types are as in a dict."""
@@ -102,7 +102,7 @@ def test_a_full_key_can_be_read_back(path: list[tuple[str, str | int]], key: Any
     assert found == key and type(found) is type(key)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(first=PATHS, second=PATHS, key=KEYS, other=KEYS)
 def test_different_names_never_collide(
     first: list[tuple[str, str | int]], second: list[tuple[str, str | int]], key: Any, other: Any
@@ -779,7 +779,7 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(steps=st.integers(1, 40).flatmap(lambda n: st.lists(STEPS, min_size=n, max_size=n)))
 def test_against_a_model(steps: list[tuple[int, str, Any, int]]) -> None:
     pair = Pair()

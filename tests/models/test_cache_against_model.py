@@ -265,7 +265,6 @@ def test_every_combination(policy: str, expiry: str, weigher: str) -> None:
     @seed(None if SOAK else zlib.crc32(f"{policy} {expiry} {weigher}".encode()))
     @settings(
         max_examples=3000 if SOAK else 150,
-        deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         # A stream of fifty is read as it is; to shrink it takes minutes per combination.

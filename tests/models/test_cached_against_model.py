@@ -263,7 +263,6 @@ class Machine(RuleBasedStateMachine):
 Machine.TestCase.settings = settings(
     max_examples=2000 if SOAK else 200,
     stateful_step_count=30,
-    deadline=None,
     derandomize=not SOAK,
     suppress_health_check=list(HealthCheck),
 )

@@ -32,6 +32,11 @@ WANTING = "no server: "
 _GUARD = Path(__file__).with_name("_guard.py")
 
 
+def environment() -> dict[str, str]:
+    """That of programs that are not ours: under a sanitizer only Python is to be watched, and it is what starts."""
+    return {k: v for k, v in os.environ.items() if k not in ("LD_PRELOAD", "PYTHONMALLOC")}
+
+
 def program(name: str, *folders: str) -> str:
     """Path of a program. Skips the test (with CI set: fails it) where it is not installed."""
     path = os.pathsep.join(
@@ -111,7 +116,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env=dict(os.environ if self._env is None else self._env),
+                env=environment() if self._env is None else dict(self._env),
                 start_new_session=True,  # Ctrl-C is for the tests, which then end it
             )
         assert self._guard.stdout is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from servers import Server, free_port, listens, program
+from servers import Server, environment, free_port, listens, program
 
 #: Where Debian and others put what is not on the path.
 _FOLDERS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
@@ -71,6 +71,7 @@ class PostgresServer(Server):
             [self._initdb, "-D", str(self.folder / "data"), "-U", "postgres", "--auth=trust",
              "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"],
             cwd=self.folder,
+            env=environment(),
             capture_output=True,
             text=True,
             timeout=120,
