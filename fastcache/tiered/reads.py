@@ -205,7 +205,8 @@ class Reads:
     ) -> Calls:
         core = self._core
         for key in keys:
-            found[key], error = yield core.loads.fetch, (core.call(key, tags=tags or None),), {}
+            call = core.call(key, tags=tags or None)
+            found[key], error = yield core.loads.fetch, (call, core.again(key)), {}
             if error is not None:
                 raise error
 

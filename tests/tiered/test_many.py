@@ -338,3 +338,16 @@ def test_at_level_strong_each_read_asks_l2(tiers: Tiers) -> None:
         other.set("a", number)
         assert t.get_many(["a", "b"]) == {"a": number, "b": 1}
         assert t.get("a") == number
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_at_level_strong_l1_answers_nothing_that_l2_has_lost(tiers: Tiers, many: bool) -> None:
+    source = Source(a=0, b=0)
+    # nobody tells it of changes
+    t = tiers(tiers.many(source) if many else source, level="strong", backplane=None)
+    other = tiers()
+    for number in range(3):
+        source.data["a"] = source.data["b"] = number
+        other.invalidate_many(["a", "b"])
+        assert t.get_many(["a"]) == {"a": number}
+        assert t.get_many(["a", "b"]) == {"a": number, "b": number}
