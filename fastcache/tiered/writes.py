@@ -183,6 +183,7 @@ class Writes:
             if core.space is not None:
                 failed = yield from self._put(items, targets, ttls, given, token)
             elif core.link is not None:
+                yield from core.loads.ready()  # else the first look at the counters may drop it
                 yield from self.tell(list(targets.values()))
             extra = self._extra(lives)
             for key, value in items.items():
@@ -265,6 +266,7 @@ class Writes:
         if core.source is not None:
             return (yield from self._add_to_source(key, value, ttl, given))
         if core.space is None:
+            yield from core.loads.ready()
             if core.l1.peek(key) is MISSING:
                 core.l1.delete(key)
             added = core.l1.add(key, value, ttl=core.values.l1_ttl(lives)[0], tags=given)
@@ -353,9 +355,13 @@ class Writes:
         if core.source is not None:
             return (yield from core.source.incr(key, delta, initial))
         if core.space is None:
+            yield from core.loads.ready()
             if core.l1.peek(key) is MISSING:
                 core.l1.delete(key)
-            if lives and core.l1.add(key, initial + delta, ttl=core.values.l1_ttl(lives)[0]):
+            # at 0 seconds it is stored nowhere
+            if (lives is not None and key not in core.l1) and (
+                core.l1.add(key, initial + delta, ttl=core.values.l1_ttl(lives)[0]) or not lives
+            ):
                 return initial + delta
             return int(core.l1.incr(key, delta, initial))
         target = core.target(key)
@@ -368,7 +374,7 @@ class Writes:
                 break
             except TypeError:
                 if not (yield from self._clears(key, target)):
-                    raise
+                    raise TypeError(f"incr: key {key!r} has a value that is no counter") from None
         core.l1.delete(key)
         yield from self._tell_others([target])
         return int(number)

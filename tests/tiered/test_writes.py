@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from stress.support import run_child
-from tiered.support import Source, Thread, Tier, Tiers, sees, until
+from tiered.support import Face, Source, Thread, Tier, Tiers, sees, until
 
 from fastcache import Cache
+from fastcache.backplane import InProcessBackplane
 
 
 def test_set_reaches_all(tiers: Tiers) -> None:
@@ -298,7 +299,7 @@ def test_incr_of_what_is_no_counter(tiers: Tiers) -> None:
     t.set("a", "text")
     t.set("b", 5)  # a value, whatever it looks like
     for key, kept in (("a", "text"), ("b", 5)):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=f"{key!r} has a value that is no counter"):
             other.incr(key)
         assert (t.get(key), other.get(key)) == (kept, kept)
 
@@ -401,6 +402,39 @@ def test_without_l2(alone: Tiers) -> None:
     t.set("f", 1)
     t.bump_version()
     assert t.get("f") is None
+
+
+def test_a_counter_of_ttl_nothing(tiers: Tiers, alone: Tiers) -> None:
+    for t in (tiers(), alone()):
+        assert t.incr("n", 5, ttl=0) == 5
+        assert t.get("n") is None
+        assert t.incr("n", 5) == 5
+        assert t.incr("n", 5, ttl=0) == 10  # it has one already
+        assert t.get("n") == 10
+
+
+@pytest.mark.parametrize("write", ["set", "add", "incr"])
+def test_what_is_written_first_stays(face: Face, write: str) -> None:
+    """Before this process has heard of the others for the first time."""
+    l1: Cache[Any, Any] = Cache(10)
+
+    class Slow(InProcessBackplane):
+        def listen(self, namespace: str) -> Any:
+            patience = time.monotonic() + 0.2
+            until(lambda: len(l1) or time.monotonic() > patience)
+            return super().listen(namespace)
+
+    t = Tier(face, face.kind(l1, backplane=Slow(), namespace="first"))
+    {
+        "set": lambda: t.set("a", 1),
+        "add": lambda: t.add("a", 1),
+        "incr": lambda: t.incr("a"),
+    }[write]()
+    until(lambda: t.stats().trust)
+    assert t.get("a") == 1
+    assert t.add("a", 2) is False
+    assert t.stats().dropped == 0
+    t.close()
 
 
 def test_an_l1_that_is_full_of_weight(filed: Tiers) -> None:
