@@ -92,6 +92,8 @@ def test_paths_that_cannot_be(path: str, what: str, tmp_path: Path, monkeypatch:
         SQLiteStore(path)
     with pytest.raises(TypeError, match="path"):
         SQLiteStore(path.encode() or b"x")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"path .* got 5"):
+        SQLiteStore(5)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

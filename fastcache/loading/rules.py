@@ -222,3 +222,10 @@ def seconds(option: str, given: object) -> float | None:
         return float(number)
     except OverflowError:
         return None
+
+
+def check_timeout(timeout: object) -> None:
+    """TypeError for what no call can wait for: neither a number of seconds, of which less than 0 is 0, nor None."""
+    number = isinstance(timeout, (int, float)) and not isinstance(timeout, bool)
+    if timeout is not None and not (number and timeout == timeout):
+        raise TypeError(f"timeout must be a number of seconds or None, got {timeout!r}")

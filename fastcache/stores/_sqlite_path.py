@@ -51,9 +51,9 @@ _LOCAL_FUSE = frozenset(
 _MOUNTS = "/proc/self/mounts"
 
 
-def checked_path(path: str | os.PathLike[str]) -> str:
+def checked_path(path: object) -> str:
     """The real path of a database. TypeError, ValueError: it can be none."""
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise TypeError(f"path must be a str or a path, got {path!r}")
     if not text or "\0" in text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from fastcache._core import Cache, TierFront
 from fastcache._redact import shown
 from fastcache._types import MISSING
-from fastcache.loading.rules import seconds
+from fastcache.loading.rules import check_timeout, seconds
 from fastcache.stores.protocol import Backplane, Store
 from fastcache.tiered.core import Core, checked_namespace
 from fastcache.tiered.drivers import acarry, carry
 from fastcache.tiered.events import Events
 from fastcache.tiered.options import TierOptions
 from fastcache.tiered.updating import AsyncUpdating, Updating
-from fastcache.tiered.values import ABSENT, tags_given
+from fastcache.tiered.values import ABSENT, keys_given, mapping_given, tags_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -120,6 +121,8 @@ class _Face(TierFront, Generic[K, V]):
 
     def on_invalidate(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
         """Call back with each key that this process has invalidated, once that is done (StalenessProbe does)."""
+        if not callable(callback):
+            raise TypeError(f"callback must be callable, got {callback!r}")
         self._core.watchers.append(callback)
         return callback
 
@@ -159,7 +162,12 @@ class _Face(TierFront, Generic[K, V]):
 
         def make() -> Any:
             made.append(None)
-            return factory()
+            result = factory()
+            if self._asynchronous and not inspect.isawaitable(result):
+                raise TypeError(
+                    f"factory must be async for an AsyncTieredCache, got {factory!r}, which returned {result!r}"
+                )
+            return result
 
         call = self._core.call(
             key,
@@ -266,7 +274,7 @@ class TieredCache(_Face[K, V]):
         self, mapping: Mapping[K, V], *, ttl: Any = ..., tags: Iterable[Any] = ()
     ) -> list[K]:
         """set() for each pair, not atomically; the keys that L2 did not take (they are invalid everywhere)."""
-        return carry(self._core.writes.set_many(dict(mapping), ttl, tags))
+        return carry(self._core.writes.set_many(mapping_given(mapping), ttl, tags))
 
     def add(self, key: K, value: V, *, ttl: Any = ..., tags: Iterable[Any] = ()) -> bool:
         """Store only if no tier has the key; whether it did. StoreError: L2 could not be asked."""
@@ -290,7 +298,7 @@ class TieredCache(_Face[K, V]):
 
     def invalidate_many(self, keys: Iterable[K]) -> bool:
         """invalidate() for each of them, in one round trip."""
-        return carry(self._core.writes.invalidate(list(dict.fromkeys(keys))))
+        return carry(self._core.writes.invalidate(list(dict.fromkeys(keys_given(keys)))))
 
     def delete(self, key: K) -> bool:
         """Delete from the source too, where there is a writer; else the same as invalidate."""
@@ -298,7 +306,7 @@ class TieredCache(_Face[K, V]):
 
     def delete_many(self, keys: Iterable[K]) -> bool:
         """delete() for each of them."""
-        return carry(self._core.writes.delete(list(dict.fromkeys(keys))))
+        return carry(self._core.writes.delete(list(dict.fromkeys(keys_given(keys)))))
 
     def invalidate_tag(self, *tags: Any) -> None:
         """All entries with one of these tags, in every process. O(tags). StoreError: L2 was not reached."""
@@ -322,11 +330,13 @@ class TieredCache(_Face[K, V]):
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the writer has written everything; whether it has."""
+        check_timeout(timeout)
         source = self._core.source
         return True if source is None else bool(source.writer.flush(timeout))
 
     def close(self, timeout: float | None = 10.0) -> None:
         """Flush the writer, and stop listening. The store stays open: others may use it."""
+        check_timeout(timeout)
         self._core.close(timeout)
 
     def __enter__(self) -> TieredCache[K, V]:
@@ -404,7 +414,7 @@ class AsyncTieredCache(_Face[K, V]):
         self, mapping: Mapping[K, V], *, ttl: Any = ..., tags: Iterable[Any] = ()
     ) -> list[K]:
         """See TieredCache."""
-        return await acarry(self._core.writes.set_many(dict(mapping), ttl, tags))
+        return await acarry(self._core.writes.set_many(mapping_given(mapping), ttl, tags))
 
     async def add(self, key: K, value: V, *, ttl: Any = ..., tags: Iterable[Any] = ()) -> bool:
         """See TieredCache."""
@@ -424,7 +434,7 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def invalidate_many(self, keys: Iterable[K]) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.writes.invalidate(list(dict.fromkeys(keys))))
+        return await acarry(self._core.writes.invalidate(list(dict.fromkeys(keys_given(keys)))))
 
     async def delete(self, key: K) -> bool:
         """See TieredCache."""
@@ -432,7 +442,7 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def delete_many(self, keys: Iterable[K]) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.writes.delete(list(dict.fromkeys(keys))))
+        return await acarry(self._core.writes.delete(list(dict.fromkeys(keys_given(keys)))))
 
     async def invalidate_tag(self, *tags: Any) -> None:
         """See TieredCache."""
@@ -452,11 +462,13 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def flush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as TieredCache
         """See TieredCache."""
+        check_timeout(timeout)
         source = self._core.source
         return True if source is None else bool(await source.writer.aflush(timeout))
 
     async def close(self, timeout: float | None = 10.0) -> None:  # noqa: ASYNC109 - as TieredCache
         """See TieredCache."""
+        check_timeout(timeout)
         await asyncio.to_thread(self._core.close, timeout)
 
     async def __aenter__(self) -> AsyncTieredCache[K, V]:

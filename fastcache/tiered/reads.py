@@ -12,7 +12,7 @@ from fastcache._keys import encode
 from fastcache._types import MISSING
 from fastcache.stores.protocol import Dated, Fill, StoreError
 from fastcache.tiered.loads import ask
-from fastcache.tiered.values import ABSENT, Landing
+from fastcache.tiered.values import ABSENT, Landing, keys_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -67,7 +67,7 @@ class Reads:
     def get_many(self, keys: Iterable[Any], tags: tuple[Any, ...] = ()) -> Doing[dict[Any, Any]]:
         """{key: value} of those that exist. tags: of what the loader brings."""
         core = self._core
-        asked = list(keys)
+        asked = keys_given(keys)
         found: dict[Any, Any] = {}
         strong = core.level == "strong"
         if not (strong or core.trust or core.link is None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._core import Opener, land_many, land_read, postpone
@@ -81,6 +82,25 @@ def tags_given(tags: Iterable[Any]) -> tuple[Any, ...]:
         if not isinstance(tag, (str, bytes, int, tuple)):
             raise TypeError(f"tags must be str, bytes, int or tuples of these, got {tag!r}")
     return given
+
+
+def keys_given(keys: Iterable[Any]) -> list[Any]:
+    """TypeError that names the argument where there is nothing to iterate over."""
+    try:
+        each = iter(keys)
+    except TypeError:
+        raise TypeError(f"keys must be an iterable of keys, got {keys!r}") from None
+    return list(each)
+
+
+def mapping_given(mapping: Any) -> dict[Any, Any]:
+    """A mapping, or pairs, as a dict; TypeError that names the argument for what is neither."""
+    if isinstance(mapping, Mapping):
+        return dict(mapping)
+    try:
+        return dict(mapping)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"mapping must be a mapping, got {mapping!r}: {error}") from error
 
 
 class Values:

@@ -35,13 +35,21 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 from fastcache._types import MISSING
+from fastcache.loading.rules import check_timeout
 from fastcache.writing import dead, folder
 from fastcache.writing.codec import Codec, Exact
 from fastcache.writing.direct import write_directly
 from fastcache.writing.drain import Drainer
 from fastcache.writing.errors import QueueFull
 from fastcache.writing.ops import DELETE, INCR, PUT, Op
-from fastcache.writing.options import one_of, positive_int, seconds_at_least
+from fastcache.writing.options import (
+    callable_if_any,
+    codec_if_any,
+    one_of,
+    positive_int,
+    seconds_at_least,
+    signals_of,
+)
 from fastcache.writing.progress import Progress
 from fastcache.writing.queue import Queue
 from fastcache.writing.stats import DeadLetter, WritingStats
@@ -122,7 +130,10 @@ class WriteBehind(TaskFaces):
             seconds_at_least(name, seconds)
         if block_timeout is not None:
             seconds_at_least("block_timeout", block_timeout)
-        signals = tuple(signals)
+        callable_if_any("on_dead_letter", on_dead_letter)
+        callable_if_any("on_applied", on_applied)
+        codec_if_any(codec)
+        signals = signals_of(signals)
         own = codec or getattr(self._writer, "codec", None)
         if own is None and journal is not None:
             own = Exact()
@@ -326,6 +337,7 @@ class WriteBehind(TaskFaces):
 
         timeout: seconds; False: it is not. On a terminal a bar shows the progress of a long flush.
         """
+        check_timeout(timeout)
         queue, drainer = self._queue, self._drainer
         queue.refuse_within()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -367,6 +379,7 @@ class WriteBehind(TaskFaces):
         False: not everything has reached the source; it is in the journal, for whoever adopts that, or,
         without one, lost, and logged as an error.
         """
+        check_timeout(timeout)
         queue, drainer = self._queue, self._drainer
         queue.refuse_within()
         with self._closing:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastcache.writing.errors import JournalError
 from fastcache.writing.journal import Journal, sweep
+from fastcache.writing.options import path_of
 from fastcache.writing.salvage import sync_folder
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _told: set[str] = set()
 
 def prepare(path: str | os.PathLike[str]) -> Path:
     """The directory, made if absent. JournalError: it cannot be used."""
-    folder = Path(path).absolute()
+    folder = Path(path_of("journal", path, "a directory")).absolute()
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -22,6 +22,8 @@ except ImportError as error:
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from fastcache.writing.options import seconds_at_least
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool", "psycopg"]
 
+#: Seconds: the server counts milliseconds in 31 bits.
+LONGEST = 2_000_000
 #: Idle connections that are kept.
 _KEPT = 8
 
@@ -63,6 +67,13 @@ class Pool:
 
     def __init__(self, conninfo: Any, connect_timeout: float, statement_timeout: float) -> None:
         self._foreign = None
+        for option, seconds in (
+            ("connect_timeout", connect_timeout),
+            ("statement_timeout", statement_timeout),
+        ):
+            seconds_at_least(option, seconds, above=True)
+            if seconds > LONGEST:
+                raise ValueError(f"{option} must be at most {LONGEST} seconds, not {seconds}")
         if not isinstance(conninfo, str):
             if not callable(getattr(conninfo, "connection", None)):
                 raise TypeError(

@@ -22,6 +22,7 @@ from uuid import UUID
 
 from fastcache.writing.errors import Refused
 from fastcache.writing.ops import INCR, Applied, Batch, Op
+from fastcache.writing.options import check_seconds
 from fastcache.writing.pgpool import Pool, psycopg
 from fastcache.writing.pgsql import Statements
 from fastcache.writing.sqlbase import (
@@ -91,6 +92,7 @@ class PostgresWriter:
         )
         self._pool = Pool(conninfo, connect_timeout, statement_timeout)
         self._sql = Statements(table, self._layout)
+        check_seconds("keep", keep)
         self._keep = keep
         self._lock = threading.RLock()
         self._types: dict[str, str] = {}

@@ -10,16 +10,17 @@ from __future__ import annotations
 import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fastcache._types import MISSING
 from fastcache.writing.codec import Json
 from fastcache.writing.errors import Overtaken, Refused
 from fastcache.writing.ops import INCR, PUT, Op, heard
+from fastcache.writing.options import codec_if_any
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable, Sequence
 
     from fastcache.writing.codec import Codec
     from fastcache.writing.ops import Batch
@@ -33,7 +34,7 @@ KEEP = 35 * 86_400.0
 def identifier(name: str, what: str, limit: int = 0) -> str:
     """A name as SQL writes it, quoted. ValueError: it cannot be one. limit: most bytes, 0 for any."""
     if not isinstance(name, str):
-        raise TypeError(f"{what} must be a str, not {type(name).__name__}")
+        raise TypeError(f"{what} must be a str, not {name!r}")
     if not name or "\0" in name:
         raise ValueError(f"{what} must not be empty or contain NUL: {name!r}")
     if limit and len(name.encode("utf-8", "surrogatepass")) > limit:
@@ -63,6 +64,11 @@ class Layout:
             raise TypeError(
                 f"columns must be names or a mapping of names to types, not {columns!r}"
             )
+        if columns is not None and not isinstance(columns, Iterable):
+            raise TypeError(
+                f"columns must be names or a mapping of names to types, not {columns!r}"
+            )
+        codec_if_any(codec)
         self.key = key
         self.version = version
         self.columns: tuple[str, ...] | None = None if columns is None else tuple(columns)
@@ -82,8 +88,9 @@ class Layout:
         if counter is not None and counter not in self.names:
             raise ValueError(f"counter must be one of the columns, not {counter!r}")
         every = [key, *self.names, version]
-        for name in every:
-            identifier(name, "a column")
+        parts = "key", *(["value"] if columns is None else ["columns"] * len(self.names)), "version"
+        for part, name in zip(parts, every, strict=True):
+            identifier(name, part)
         for kind in self.types.values():
             if not re.fullmatch(r"[\w (),\[\]\"]+", str(kind)):
                 raise ValueError(f"columns: not the name of an SQL type: {kind!r}")

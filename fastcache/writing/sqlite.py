@@ -16,10 +16,10 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from fastcache._redact import shown
 from fastcache.writing.errors import Refused
 from fastcache.writing.forking import CONNECTION, hold
 from fastcache.writing.ops import INCR, Applied, Batch, Op
+from fastcache.writing.options import check_seconds, path_of, seconds_at_least
 from fastcache.writing.sqlbase import (
     KEEP,
     Layout,
@@ -49,9 +49,10 @@ class _Connection:
     """One connection, made when it is needed, used by one thread at a time; a forked child makes its own."""
 
     def __init__(self, path: str | os.PathLike[str], timeout: float, *, readonly: bool) -> None:
-        text = os.fspath(path)
-        if "://" in text:
-            raise ValueError(f"path must name a file, got the URL {shown(text)}")
+        text = path_of("path", path)
+        if text == ":memory:" or text.startswith("file:"):
+            raise ValueError(f"path must name a file that can be opened again, not {path!r}")
+        seconds_at_least("timeout", timeout)
         self.path = os.path.abspath(text)
         self._timeout = timeout
         self._readonly = readonly
@@ -139,6 +140,7 @@ class SQLiteWriter:
         )
         self._sql = _Statements(table, self._layout)
         self._db = _Connection(path, timeout, readonly=False)
+        check_seconds("keep", keep)
         self._keep = keep
         self._purged = -_PURGE_EVERY
         self._affinity = ""

@@ -29,6 +29,7 @@ from fastcache._keys import decode, encode
 from fastcache.writing.codec import Exact
 from fastcache.writing.errors import Overtaken
 from fastcache.writing.ops import INCR, Applied, Batch, Op
+from fastcache.writing.options import seconds_at_least
 from fastcache.writing.sqlbase import fresh, marks, parse_marks
 from fastcache.writing.writers import name_of, transient
 
@@ -54,7 +55,14 @@ return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 """
 
 
-def _client(url: str, timeout: float) -> Any:
+def _client(url: str, stream: str, timeout: float) -> Any:
+    if not isinstance(url, str):
+        raise TypeError(f"url must be a str, not {url!r}")
+    if not isinstance(stream, str):
+        raise TypeError(f"stream must be a str, not {stream!r}")
+    if not stream:
+        raise ValueError(f"stream must be the name of a stream, not {stream!r}")
+    seconds_at_least("timeout", timeout, above=True)
     try:
         import redis
     except ImportError:
@@ -75,7 +83,7 @@ class RedisStreamWriter:
     """
 
     def __init__(self, url: str, *, stream: str = STREAM, timeout: float = 5.0) -> None:
-        self._client = _client(url, timeout)
+        self._client = _client(url, stream, timeout)
         self._stream, self._applied, _, _ = _keys(stream)
         self._add = self._client.register_script(_ADD)
         self.codec = Exact()
@@ -136,7 +144,7 @@ class Worker:
         lease: float = 10.0,
         timeout: float = 5.0,
     ) -> None:
-        self._client = _client(url, timeout + 1.0)
+        self._client = _client(url, stream, timeout + 1.0)
         self._target = target
         self._stream, _, self._lease, self._dead = _keys(stream)
         self._renew = self._client.register_script(_RENEW)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastcache.writing.errors import WritingError
 from fastcache.writing.ops import DELETE, INCR, PUT, Applied, Batch, Clock, Op, coalesce
-from fastcache.writing.options import check_int
+from fastcache.writing.options import callable_if_any, check_int
 from fastcache.writing.writers import as_writer, checker, name_of
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class WriteThrough:
         self, writer: Any, *, on_applied: Callable[[Sequence[Hashable]], object] | None = None
     ) -> None:
         self._writer = as_writer(writer)
+        callable_if_any("on_applied", on_applied)
         self._check = checker(self._writer)
         self._clock = Clock()
         self.name = name_of(writer)

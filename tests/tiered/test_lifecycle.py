@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import re
 import sqlite3
 import threading
 import weakref
@@ -76,6 +77,13 @@ def test_close_of_what_was_never_used(tiers: Tiers) -> None:
 def test_flush_without_a_writer(tiers: Tiers) -> None:
     assert tiers().flush() is True
     assert tiers().flush(timeout=0.0) is True
+    t = tiers()
+    for wrong in ("1", float("nan"), True, []):
+        for wait in (t.flush, t.close):
+            with pytest.raises(TypeError, match=f"timeout.*{re.escape(repr(wrong))}"):
+                wait(wrong)
+    t.set("a", 1)
+    assert tiers().get("a") == 1  # it was not closed
 
 
 def test_no_thread_where_none_is_needed(face: Face, filed: Tiers, alone: Tiers) -> None:

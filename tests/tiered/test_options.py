@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -154,6 +155,14 @@ def test_what_a_call_is_given_is_checked_first(filed: Tiers) -> None:
             t.incr("n", **{name: wrong})
     with pytest.raises(TypeError, match="factory"):
         t.get_or_set("b", 5)
+    for name in ("get_many", "warm", "invalidate_many", "delete_many"):
+        with pytest.raises(TypeError, match=r"keys .* got 5"):
+            getattr(t, name)(5)
+    for wrong in (5, "ab", [1], None):
+        with pytest.raises(TypeError, match=f"mapping .* got {re.escape(repr(wrong))}"):
+            t.set_many(wrong)
+    with pytest.raises(TypeError, match=r"callback .* got 5"):
+        t.on_invalidate(5)
     assert t.get_many(["a", "b", "n"]) == {"a": 1}
     assert filed().get("a") == 1
 

@@ -82,7 +82,7 @@ def test_a_plain_factory_on_the_async_face() -> None:
 
     async def main() -> None:
         async with AsyncTieredCache(Cache(5)) as t:
-            with pytest.raises(TypeError):
+            with pytest.raises(TypeError, match=r"factory must be async.* returned 1"):
                 await t.get_or_set("a", lambda: 1)
             assert await t.get("a") is None
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -274,13 +275,46 @@ def test_bad_writes_change_nothing(make: Make, options: dict[str, Any]) -> None:
         ({"delay": "1"}, TypeError, "delay"),
         ({"adopt_every": 0}, ValueError, "adopt_every"),
         ({"block_timeout": -1}, ValueError, "block_timeout"),
+        ({"journal": ""}, ValueError, "journal must name a directory, not ''"),
+        ({"journal": "a\0b"}, ValueError, "journal"),
+        ({"journal": 5}, TypeError, "journal .* not 5"),
+        ({"journal": "redis://h/0"}, ValueError, "journal must name a directory, got the URL"),
+        ({"on_dead_letter": "log"}, TypeError, "on_dead_letter must be callable, not 'log'"),
+        ({"on_applied": 5}, TypeError, "on_applied must be callable, not 5"),
+        ({"codec": "json"}, TypeError, "codec must have encode.* not 'json'"),
+        ({"signals": 15}, TypeError, "signals .* not 15"),
+        ({"signals": "TERM"}, TypeError, "signals .* not 'TERM'"),
+        ({"signals": [15, "x"]}, TypeError, "signals .* not 'x'"),
+        ({"signals": [12345]}, ValueError, "signals.*12345"),
     ],
 )
 def test_bad_options_are_refused_by_name(
-    options: dict[str, Any], error: type[Exception], word: str
+    options: dict[str, Any],
+    error: type[Exception],
+    word: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=word):
         WriteBehind(Recorder(), **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("timeout", ["1", float("nan"), True, object()])
+def test_a_timeout_that_is_none_is_refused_by_name(make: Make, timeout: Any) -> None:
+    w = make(Recorder())
+    for wait in (w.flush, w.close):
+        with pytest.raises(TypeError, match=f"timeout.*{re.escape(repr(timeout))}"):
+            wait(timeout)
+    w.put("a", 1)  # it is not closed
+    assert w.flush(-1) in (True, False)
+    assert w.flush(30)
+
+
+def test_what_write_through_calls_must_be_callable() -> None:
+    with pytest.raises(TypeError, match="on_applied must be callable, not 5"):
+        WriteThrough(Recorder(), on_applied=5)  # type: ignore[arg-type]
 
 
 def test_a_writer_that_is_none_is_refused() -> None:

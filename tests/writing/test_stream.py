@@ -32,6 +32,23 @@ def drain(url: str, place: Path) -> Worker:
     return worker
 
 
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"url": 5}, "url must be a str, not 5"),
+        ({"url": None}, "url must be a str, not None"),
+        ({"stream": ""}, "stream .* not ''"),
+        ({"stream": 5}, "stream must be a str, not 5"),
+        ({"timeout": "1"}, "timeout .* not '1'"),
+        ({"timeout": 0}, "timeout .* not 0"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], word: str) -> None:
+    given: dict[str, Any] = {"url": "redis://127.0.0.1:1/0", **options}
+    with pytest.raises((TypeError, ValueError), match=word):
+        RedisStreamWriter(**given)
+
+
 def test_through_the_stream(own_redis: Any, tmp_path: Path) -> None:
     url, place = own_redis.url, tmp_path / "app.db"
     with WriteBehind(RedisStreamWriter(url), tmp_path / "j", delay=3600) as w:

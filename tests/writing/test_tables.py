@@ -251,11 +251,36 @@ def test_names_are_quoted(source: Source) -> None:
         ({"columns": []}, ValueError, "columns"),
         ({"columns": ["a"], "counter": "b"}, ValueError, "counter"),
         ({"columns": {"a": "text); DROP TABLE x; --"}}, ValueError, "type"),
+        ({"columns": 5}, TypeError, "columns .* not 5"),
+        ({"columns": ["a", 5]}, TypeError, "columns .* not 5"),
+        ({"value": None}, TypeError, "value .* not None"),
+        ({"version": ""}, ValueError, "version"),
+        ({"codec": "json"}, TypeError, "codec .* not 'json'"),
+        ({"keep": "1"}, TypeError, "keep .* not '1'"),
+        ({"keep": float("nan")}, ValueError, "keep .* nan"),
     ],
 )
 def test_bad_options(source: Source, options: Any, error: Any, word: str) -> None:
     with pytest.raises(error, match=word):
         source.writer(**options)
+
+
+@pytest.mark.parametrize("what", ["writer", "loader"])
+@pytest.mark.parametrize("wrong", [None, "1", -1, float("nan"), True, [1], 10.0**12])
+def test_bad_timeouts(source: Source, what: str, wrong: Any) -> None:
+    names = ["timeout"] if source.kind == "sqlite" else ["connect_timeout", "statement_timeout"]
+    for name in names:
+        if source.kind == "sqlite" and wrong == 10.0**12:
+            continue  # that long, then
+        with pytest.raises((TypeError, ValueError), match=f"{name}.*{re.escape(str(wrong))}"):
+            getattr(source, what)(**{name: wrong})
+
+
+@pytest.mark.parametrize("kind", [writing.SQLiteWriter, writing.SQLiteLoader])
+@pytest.mark.parametrize("path", ["", ":memory:", "file:x?mode=memory", "a\0b", 5, None, b"x"])
+def test_what_is_no_path_of_a_file(kind: Any, path: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"path must.*{re.escape(repr(path))}"):
+        kind(path, table="t")
 
 
 def test_keys_of_several_types_are_not_confused(source: Source) -> None:

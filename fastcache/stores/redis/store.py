@@ -75,8 +75,12 @@ class RedisStore(Store):
             ("connect_timeout", connect_timeout),
             ("replica_lag", replica_lag),
         ):
+            if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+                raise TypeError(f"{name} must be a number of seconds, not {seconds!r}")
             if not 0 < seconds < float("inf"):
                 raise ValueError(f"{name}={seconds!r} must be above 0 seconds, and finite")
+        if isinstance(max_connections, bool) or not isinstance(max_connections, int):
+            raise TypeError(f"max_connections must be an int, not {max_connections!r}")
         if max_connections < 1:
             raise ValueError(f"max_connections={max_connections!r} must be 1 or more")
         self._target = target = parse(
