@@ -1,8 +1,8 @@
-"""The sentinel of loaders: `fastcache.MISSING`, what has no value in the source."""
+"""The sentinel of loaders: `fastcache.MISSING`, what has no value in the source; and what is never copied."""
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Final, NoReturn, final
 
 __all__ = ["MISSING", "Missing"]
 
@@ -31,3 +31,15 @@ class Missing:
 
 #: What a loader returns for a key that the source does not have. Compare with `is`.
 MISSING: Final[Missing] = object.__new__(Missing)
+
+
+class Uncopied:
+    """What has connections, locks or files of its own, of which two may not be one; and often a password, which a
+    pickle would show. A subclass may say otherwise."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__} cannot be copied or pickled: make one where it is needed"
+        )

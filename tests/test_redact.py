@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from fastcache import Cache, Namespace, TieredCache, cached
+from fastcache import Cache, Namespace, TieredCache, cached, writing
 from fastcache._redact import redacted, shown
+from fastcache.backplane import InProcessBackplane, PostgresBackplane, RedisBackplane
 from fastcache.invalidation import PostgresOutbox
 from fastcache.stores import MemcachedStore, RedisStore, SQLiteStore, StoreError
 from fastcache.writing import WriteBehind, WriteThrough
@@ -20,6 +23,10 @@ URL = "redis://user:hunter2@localhost:6379/0"
 
 def _store() -> RedisStore:
     return RedisStore("redis://localhost")
+
+
+def _writer() -> writing.SQLiteWriter:
+    return writing.SQLiteWriter("app.db", table="t")
 
 
 def _tiered(**options: Any) -> TieredCache[Any, Any]:
@@ -44,6 +51,14 @@ def _tiered(**options: Any) -> TieredCache[Any, Any]:
         lambda: MemcachedStore("localhost", backplane=URL),  # type: ignore[arg-type]
         lambda: SQLiteStore(URL),
         lambda: WriteBehind(URL),
+        lambda: WriteBehind(_writer(), journal=URL),
+        lambda: WriteBehind(_writer(), durability=URL),
+        lambda: WriteBehind(_writer(), codec=URL),  # type: ignore[arg-type]
+        lambda: writing.RedisStreamWriter(URL.encode()),  # type: ignore[arg-type]
+        lambda: writing.SQLiteWriter(URL.encode(), table="t"),  # type: ignore[arg-type]
+        lambda: writing.SQLiteWriter("app.db", table=URL.encode()),  # type: ignore[arg-type]
+        lambda: SQLiteStore(URL.encode()),  # type: ignore[arg-type]
+        lambda: TieredCache(Cache[str, str](1)).set_many(URL),  # type: ignore[arg-type]
         lambda: WriteThrough(URL),
         lambda: PostgresOutbox("postgresql://localhost", URL),  # type: ignore[arg-type]
     ],
@@ -102,3 +117,39 @@ def test_redacted(text: str, safe: str) -> None:
 )
 def test_shown(given: object, safe: str) -> None:
     assert shown(given) == safe
+
+
+def made(folder: Path) -> list[Any]:
+    """One of each kind of thing that has connections, locks or files of its own."""
+    pytest.importorskip("psycopg")
+    pytest.importorskip("redis")
+    redis, postgres = "redis://:hunter2@localhost:1/0", "postgresql://me:hunter2@localhost:1/app"
+    return [
+        RedisStore(redis),
+        MemcachedStore("localhost:1"),
+        SQLiteStore(folder / "cache.db"),
+        RedisBackplane(redis),
+        PostgresBackplane(postgres),
+        InProcessBackplane(),
+        writing.SQLiteWriter(folder / "app.db", table="t"),
+        writing.SQLiteLoader(folder / "app.db", table="t"),
+        writing.PostgresWriter(postgres, table="t"),
+        writing.PostgresLoader(postgres, table="t"),
+        writing.RedisStreamWriter(redis),
+        writing.WriteThrough(writing.SQLiteWriter(folder / "app.db", table="t")),
+        writing.WriteBehind(writing.SQLiteWriter(folder / "app.db", table="t")),
+        TieredCache(Cache(1)),
+    ]
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_no_copy_or_pickle_of_what_there_is_one_of(copied: Any, tmp_path: Path) -> None:
+    things = made(tmp_path)
+    for thing in things:
+        name = type(thing).__name__
+        with pytest.raises(TypeError, match=f"{name} cannot be copied|cannot pickle '{name}'"):
+            copied(thing)
+        assert "hunter2" not in repr(thing)
+        close = getattr(thing, "close", None)
+        if close is not None:
+            close()

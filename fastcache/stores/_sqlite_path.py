@@ -55,7 +55,7 @@ def checked_path(path: object) -> str:
     """The real path of a database. TypeError, ValueError: it can be none."""
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(text, str):
-        raise TypeError(f"path must be a str or a path, got {path!r}")
+        raise TypeError(f"path must be a str or a path, got {shown(path)}")
     if not text or "\0" in text:
         raise ValueError(f"path must name a file, got {path!r}")
     if "://" in text:

@@ -23,6 +23,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from fastcache._types import Uncopied
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
@@ -304,7 +306,7 @@ class Listener(ABC):
     def close(self) -> None: ...
 
 
-class Backplane(ABC):
+class Backplane(Uncopied, ABC):
     """How the caches of several processes tell each other what changed."""
 
     where: str
@@ -317,7 +319,7 @@ class Backplane(ABC):
     def close(self) -> None: ...
 
 
-class Store(ABC):
+class Store(Uncopied, ABC):
     """An L2. Safe from several threads and event loops at once; a forked child makes its own connections.
 
     where: the server or file as errors and logs name it, never with a password.

@@ -122,7 +122,7 @@ class _Face(TierFront, Generic[K, V]):
     def on_invalidate(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
         """Call back with each key that this process has invalidated, once that is done (StalenessProbe does)."""
         if not callable(callback):
-            raise TypeError(f"callback must be callable, got {callback!r}")
+            raise TypeError(f"callback must be callable, got {shown(callback)}")
         self._core.watchers.append(callback)
         return callback
 

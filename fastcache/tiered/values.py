@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fastcache._core import Opener, land_many, land_read, postpone
 from fastcache._envelope import Codec, Undecodable, Unpacked, is_counter
 from fastcache._keys import decode, encode
+from fastcache._redact import shown
 from fastcache._types import MISSING
 from fastcache.loading.rules import RETRY
 from fastcache.serializers import Unserializable
@@ -100,7 +101,7 @@ def mapping_given(mapping: Any) -> dict[Any, Any]:
     try:
         return dict(mapping)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"mapping must be a mapping, got {mapping!r}: {error}") from error
+        raise TypeError(f"mapping must be a mapping, got {shown(mapping)}: {error}") from error
 
 
 class Values:

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 def one_of(name: str, value: object, allowed: Sequence[str]) -> None:
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, not {shown(value)}"
+        )
 
 
 def positive_int(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {value!r}")
+        raise TypeError(f"{name} must be an int, not {shown(value)}")
     if value < 1:
         raise ValueError(f"{name} must be at least 1, not {value}")
 
@@ -28,7 +30,7 @@ def positive_int(name: str, value: object) -> None:
 def check_seconds(name: str, value: Any) -> None:
     """TypeError unless a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+        raise TypeError(f"{name} must be a number of seconds, not {shown(value)}")
     if value != value:
         raise ValueError(f"{name} must not be {value}")
 
@@ -43,39 +45,39 @@ def seconds_at_least(name: str, value: Any, *, above: bool = False) -> None:
 def check_int(name: str, value: object) -> None:
     """TypeError unless an int; ValueError if it is an initial value of more than 64 bits."""
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {value!r}")
+        raise TypeError(f"{name} must be an int, not {shown(value)}")
     if name == "initial" and not -(2**63) <= value < 2**63:
         raise ValueError(f"initial must fit into 64 bits, not {value}")
 
 
 def callable_if_any(name: str, value: object) -> None:
     if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable, not {value!r}")
+        raise TypeError(f"{name} must be callable, not {shown(value)}")
 
 
 def codec_if_any(codec: object) -> None:
     if codec is not None and not all(
         callable(getattr(codec, method, None)) for method in ("encode", "decode")
     ):
-        raise TypeError(f"codec must have encode(value) and decode(text), not {codec!r}")
+        raise TypeError(f"codec must have encode(value) and decode(text), not {shown(codec)}")
 
 
 def path_of(name: str, value: object, what: str = "a file") -> str:
     """What names a file or a directory, as text. A URL does not, and its password is not shown."""
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a str or a path, not {value!r}")
+        raise TypeError(f"{name} must be a str or a path, not {shown(value)}")
     if "://" in text:
         raise ValueError(f"{name} must name {what}, got the URL {shown(text)}")
     if not text or "\0" in text:
-        raise ValueError(f"{name} must name {what}, not {value!r}")
+        raise ValueError(f"{name} must name {what}, not {shown(value)}")
     return text
 
 
 def signals_of(signals: Iterable[int]) -> tuple[int, ...]:
     """Numbers of signals that a program may handle."""
     if isinstance(signals, (str, bytes)) or not isinstance(signals, Iterable):
-        raise TypeError(f"signals must be numbers, such as (signal.SIGTERM,), not {signals!r}")
+        raise TypeError(f"signals must be numbers, such as (signal.SIGTERM,), not {shown(signals)}")
     numbers = tuple(signals)
     for number in numbers:
         check_int("signals", number)

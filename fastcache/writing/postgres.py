@@ -20,6 +20,7 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from fastcache._types import Uncopied
 from fastcache.writing.errors import Refused
 from fastcache.writing.ops import INCR, Applied, Batch, Op
 from fastcache.writing.options import check_seconds
@@ -56,7 +57,7 @@ _KEY_TYPES: dict[str, type] = {
 _ADD_TRIES = 8
 
 
-class PostgresWriter:
+class PostgresWriter(Uncopied):
     """Writes to one table of a PostgreSQL database. Safe from all threads, and after a fork.
 
     conninfo: a URL or connection string, or a psycopg_pool.ConnectionPool, which is used and not closed.

@@ -13,7 +13,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fastcache._types import MISSING
+from fastcache._redact import shown
+from fastcache._types import MISSING, Uncopied
 from fastcache.writing.codec import Json
 from fastcache.writing.errors import Overtaken, Refused
 from fastcache.writing.ops import INCR, PUT, Op, heard
@@ -34,7 +35,7 @@ KEEP = 35 * 86_400.0
 def identifier(name: str, what: str, limit: int = 0) -> str:
     """A name as SQL writes it, quoted. ValueError: it cannot be one. limit: most bytes, 0 for any."""
     if not isinstance(name, str):
-        raise TypeError(f"{what} must be a str, not {name!r}")
+        raise TypeError(f"{what} must be a str, not {shown(name)}")
     if not name or "\0" in name:
         raise ValueError(f"{what} must not be empty or contain NUL: {name!r}")
     if limit and len(name.encode("utf-8", "surrogatepass")) > limit:
@@ -62,11 +63,11 @@ class Layout:
     ) -> None:
         if isinstance(columns, str):
             raise TypeError(
-                f"columns must be names or a mapping of names to types, not {columns!r}"
+                f"columns must be names or a mapping of names to types, not {shown(columns)}"
             )
         if columns is not None and not isinstance(columns, Iterable):
             raise TypeError(
-                f"columns must be names or a mapping of names to types, not {columns!r}"
+                f"columns must be names or a mapping of names to types, not {shown(columns)}"
             )
         codec_if_any(codec)
         self.key = key
@@ -186,7 +187,7 @@ def check_counter(op: Op, found: Any) -> None:
         )
 
 
-class TableLoader(ABC):
+class TableLoader(Uncopied, ABC):
     """What the loaders share: one key by way of many, and what is said of a table that is not there yet."""
 
     _said = False

@@ -16,6 +16,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from fastcache._types import Uncopied
 from fastcache.writing.errors import Refused
 from fastcache.writing.forking import CONNECTION, hold
 from fastcache.writing.ops import INCR, Applied, Batch, Op
@@ -106,7 +107,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class SQLiteWriter:
+class SQLiteWriter(Uncopied):
     """Writes to one table of an SQLite file. Safe from all threads, which take turns; and after a fork.
 
     path: the file. table: its name. key, value, version: names of columns. columns: several columns in place

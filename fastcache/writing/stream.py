@@ -26,6 +26,8 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from fastcache._keys import decode, encode
+from fastcache._redact import shown
+from fastcache._types import Uncopied
 from fastcache.writing.codec import Exact
 from fastcache.writing.errors import Overtaken
 from fastcache.writing.ops import INCR, Applied, Batch, Op
@@ -57,9 +59,9 @@ return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) and 1 or 0
 
 def _client(url: str, stream: str, timeout: float) -> Any:
     if not isinstance(url, str):
-        raise TypeError(f"url must be a str, not {url!r}")
+        raise TypeError(f"url must be a str, not {shown(url)}")
     if not isinstance(stream, str):
-        raise TypeError(f"stream must be a str, not {stream!r}")
+        raise TypeError(f"stream must be a str, not {shown(stream)}")
     if not stream:
         raise ValueError(f"stream must be the name of a stream, not {stream!r}")
     seconds_at_least("timeout", timeout, above=True)
@@ -76,7 +78,7 @@ def _keys(stream: str) -> tuple[str, str, str, str]:
     return tag, f"{tag}:applied", f"{tag}:worker", f"{tag}:dead"
 
 
-class RedisStreamWriter:
+class RedisStreamWriter(Uncopied):
     """Adds batches to a stream. Safe from all threads. timeout: seconds for one request.
 
     redis.RedisError: Redis could not be asked. ImportError without redis-py.

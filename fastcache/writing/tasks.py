@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from fastcache._types import MISSING
+from fastcache._types import MISSING, Uncopied
 from fastcache.writing.errors import QueueFull
 from fastcache.writing.ops import DELETE, INCR, PUT, Op
 from fastcache.writing.queue import Queue
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastcache.writing.ticket import Item
 
 
-class TaskFaces:
+class TaskFaces(Uncopied):
     """What `WriteBehind` inherits."""
 
     _queue: Queue

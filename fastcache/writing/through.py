@@ -10,6 +10,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
+from fastcache._types import Uncopied
 from fastcache.writing.errors import WritingError
 from fastcache.writing.ops import DELETE, INCR, PUT, Applied, Batch, Clock, Op, coalesce
 from fastcache.writing.options import callable_if_any, check_int
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _TRIES = 8
 
 
-class WriteThrough:
+class WriteThrough(Uncopied):
     """Hands each write to a writer (see fastcache.writing.writers), and returns when the source has it. Safe
     from all threads, if the writer is; the awaited faces call it in a thread.
 
