@@ -143,6 +143,7 @@ class Coherence:
             self._stopped = True
             thread, listener = self._thread, self._listener
             self._trust.end()
+            self.tried.set()  # nobody waits for what will not come
         self._stop.set()
         if listener is not None:
             with contextlib.suppress(StoreError):

@@ -389,7 +389,7 @@ class Journal:
         return self._all(sql)[0][0]
 
     def _failed(self, error: sqlite3.Error) -> JournalError:
-        return JournalError(str(self.path), str(error))
+        return JournalError(str(self.path), "it is closed" if self._lock < 0 else str(error))
 
 
 # ---- files and locks ---------------------------------------------------------------------------------

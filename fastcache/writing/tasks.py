@@ -135,11 +135,10 @@ class TaskFaces(Uncopied):
                 loop.call_soon_threadsafe(resolve)
 
         ticket = Ticket(items, done)
-        committing = self._committing
-        if committing is None:
-            committing = self._start_committing()
+        committing = self._committing or self._start_committing()
         self._queue.submit(ticket)
-        committing.put(True)
+        if committing is not None:
+            committing.put(True)
         if self._queue.closed:
             self._queue.serve()  # that thread may be gone
         await future
@@ -147,9 +146,11 @@ class TaskFaces(Uncopied):
             raise ticket.error
         return ticket
 
-    def _start_committing(self) -> queues.SimpleQueue[bool]:
-        with self._closing:
-            if self._committing is None:
+    def _start_committing(self) -> queues.SimpleQueue[bool] | None:
+        """The queue of its thread; None: there will be none, the write-behind is closed."""
+        # not under `_closing`, for which an event loop would wait as long as a flush takes
+        with self._queue.lock:
+            if self._committing is None and not self._queue.closed:
                 self._committing = queues.SimpleQueue()
                 threading.Thread(
                     target=self._commit_for_tasks,

@@ -7,6 +7,7 @@ import gc
 import re
 import sqlite3
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,19 @@ def test_close_of_what_was_never_used(tiers: Tiers) -> None:
     t = tiers()
     t.close()
     assert t.stats().state == "healthy"
+
+
+def test_a_closed_cache_waits_for_nobody(tiers: Tiers) -> None:
+    """It was closed before it had heard of the others."""
+    t = tiers(Source(a=1))
+    t.close()
+    began = time.monotonic()
+    assert t.get("a") == 1
+    assert t.get_many(["a", "b"]) == {"a": 1}
+    t.set("c", 1)
+    assert (
+        time.monotonic() - began < 5
+    )  # of the store's time-out, twice of which is waited for the first word
 
 
 def test_flush_without_a_writer(tiers: Tiers) -> None:

@@ -308,8 +308,25 @@ def test_a_timeout_that_is_none_is_refused_by_name(make: Make, timeout: Any) -> 
         with pytest.raises(TypeError, match=f"timeout.*{re.escape(repr(timeout))}"):
             wait(timeout)
     w.put("a", 1)  # it is not closed
-    assert w.flush(-1) in (True, False)
     assert w.flush(30)
+
+
+def test_after_close_no_thread_is_left_and_dead_letters_are_not_there(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    w = WriteBehind(Recorder(), tmp_path)
+    w.put("a", 1)
+    assert w.close(30)
+
+    async def main() -> None:
+        for write in (w.aput("b", 1), w.adelete("a"), w.aincr("n")):
+            with pytest.raises(Closed):
+                await asyncio.wait_for(write, 10)
+
+    asyncio.run(main())
+    until(lambda: set(threading.enumerate()) <= before)
+    for look in (w.dead_letters, w.retry_dead, w.drop_dead):
+        with pytest.raises(writing.JournalError, match="it is closed"):
+            look()
 
 
 def test_what_write_through_calls_must_be_callable() -> None:
