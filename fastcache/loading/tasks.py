@@ -106,10 +106,26 @@ async def carry_out(load: Load, told: bool = False) -> None:
             passed_on = ends_in_error(error)
             wanted = finish(load, None, error)
             if not passed_on:
-                load.close()
+                try:
+                    if not isinstance(error, GeneratorExit):  # after which nothing can be awaited
+                        await _tidy(load, wanted)
+                finally:
+                    load.close()
                 if told and not isinstance(error, THROUGH):
                     return
                 raise
+        else:
+            wanted = finish(load, value, None)
+
+
+async def _tidy(load: Load, wanted: Any) -> None:
+    """Await what a load that was cancelled wants done before it ends."""
+    while wanted is not None:
+        function, args, kwargs = wanted
+        try:
+            value = await function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - for the load to handle
+            wanted = finish(load, None, error)
         else:
             wanted = finish(load, value, None)
 

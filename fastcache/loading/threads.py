@@ -127,8 +127,23 @@ def carry_out(load: Load) -> None:
         except BaseException as error:
             wanted = finish(load, None, error)
             if not isinstance(error, Exception):
-                load.close()
+                try:
+                    _tidy(load, wanted)
+                finally:
+                    load.close()
                 raise
+        else:
+            wanted = finish(load, value, None)
+
+
+def _tidy(load: Load, wanted: Any) -> None:
+    """Call what a load that was interrupted wants done before it ends."""
+    while wanted is not None:
+        function, args, kwargs = wanted
+        try:
+            value = function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - for the load to handle
+            wanted = finish(load, None, error)
         else:
             wanted = finish(load, value, None)
 

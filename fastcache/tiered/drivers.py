@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from fastcache.loading.tasks import spawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,3 +53,16 @@ async def acarry(steps: Doing[T]) -> T:
         return stop.value  # type: ignore[no-any-return]
     finally:
         steps.close()
+
+
+def leave_behind(steps: Doing[None], asynchronous: bool) -> None:
+    """Carry out what is left of an operation that was interrupted, or cancelled; then in the background, if there is
+    still a loop."""
+    if not asynchronous:
+        carry(steps)
+    elif asyncio._get_running_loop() is not None:
+        spawn(acarry(steps), _nothing)
+
+
+def _nothing() -> None:
+    """No flight is to be ended."""

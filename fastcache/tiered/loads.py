@@ -166,6 +166,8 @@ class TierLoads(Loader):
         if not self.ends_in_error(error):
             if own is not None:
                 own.append(error)
+            flight.abandon()  # whoever waits begins anew, here and in other processes
+            yield from self._give_up(before.lease, before.name)
             return
         yield from self._give_up(before.lease, before.name)
         if core.values.failed(self.rules, flight, call, error, known, before.name, before.past):

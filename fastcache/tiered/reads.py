@@ -11,6 +11,7 @@ from fastcache._core import split, unwatch, watch
 from fastcache._keys import encode
 from fastcache._types import MISSING
 from fastcache.stores.protocol import Dated, Fill, StoreError
+from fastcache.tiered.drivers import leave_behind
 from fastcache.tiered.loads import ask
 from fastcache.tiered.values import ABSENT, Landing, keys_given
 
@@ -221,7 +222,11 @@ class Reads:
         try:
             leases = yield from self._lease_many(places, tags)
             began = time.monotonic()
-            loaded, error = yield core.load_many, (list(keys),), {}
+            try:
+                loaded, error = yield core.load_many, (list(keys),), {}
+            except GeneratorExit:  # cancelled, or interrupted
+                leave_behind(self._give_up(places, leases), core.asynchronous)
+                raise
             cost = time.monotonic() - began
             core.counts.add("loads")
             core.add_load_time(cost)
