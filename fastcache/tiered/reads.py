@@ -311,6 +311,9 @@ class Reads:
                     fills.append((place.key, Fill(place.name, token, data, total)))
             own = () if missing else loaded.tags
             landing.append(Landing(place.name, place.key, value, ttl, extra, own))
+        filled = {key for key, _ in fills}
+        # nobody need wait for what does not get into L2
+        yield from self._give_up([p for p in places if p.key not in filled], leases)
         refused = set(leases.held)
         deaf = not leases.healthy
         if fills:

@@ -312,6 +312,8 @@ class Writes:
     def _add_to_source(self, key: Any, value: Any, ttl: Any, tags: tuple[Any, ...]) -> Doing[bool]:
         """Not atomic: between the look and the write another process may add it too."""
         core = self._core
+        if core.space is None and core.l1.peek(key, MISSING) is not MISSING:
+            return False
         there, error = yield core.loads.fetch, (core.call(key), True), {}
         if error is not None:
             raise error

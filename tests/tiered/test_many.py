@@ -226,6 +226,17 @@ def test_thousands(tiers: Tiers) -> None:
     assert other.stats().l2.hits == 3000
 
 
+def test_what_is_not_put_into_l2_leaves_no_lease(tiers: Tiers) -> None:
+    source = Source(a=1)
+    source.data["here"] = source  # cannot be packed
+    t = tiers(tiers.many(source), missing_ttl=0, lease=60)
+    assert t.get_many(["a", "none", "here"]) == {"a": 1, "here": source}
+    other = tiers(source, missing_ttl=0, lease=60)
+    assert Thread(other.get, "none").result() is None
+    assert Thread(other.get, "here").result() is source
+    assert other.stats().lease_waits == 0
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
 def test_one_odd_value_does_not_change_the_others(tiers: Tiers, known: bool) -> None:
     """Of values that are read together each is what it is when read alone."""

@@ -437,6 +437,21 @@ def test_what_is_written_first_stays(face: Face, write: str) -> None:
     t.close()
 
 
+def test_add_where_a_tier_has_it_and_the_source_has_not(tiers: Tiers, alone: Tiers) -> None:
+    class Writer:
+        def apply(self, ops: Any) -> None:
+            source.data.update({op.key: op.value for op in ops})
+
+    for make in (tiers, alone):
+        source = Source()
+        t = make(source, writer=Writer())
+        assert t.get_or_set("a", lambda: 1) == 1
+        assert t.add("a", 2) is False
+        assert t.get("a") == 1
+        assert t.add("b", 2) is True
+        assert source.data == {"b": 2}
+
+
 def test_an_l1_that_is_full_of_weight(filed: Tiers) -> None:
     t = filed(l1=Cache(10, weigher=lambda key, value: len(value)))
     t.set("a", "x" * 50)  # more than L1 takes
