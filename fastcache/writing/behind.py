@@ -403,6 +403,13 @@ class WriteBehind(TaskFaces):
                 log.error(
                     "%s: %d operations are lost: they were in memory only", queue.writer, lost
                 )
+            elif not written:
+                log.warning(
+                    "%s: %d operations are left in %s, for the next process that writes there",
+                    queue.writer,
+                    queue.count,
+                    queue.folder,
+                )
             if thread is None or not thread.is_alive():
                 self._release()
             _live.discard(self)

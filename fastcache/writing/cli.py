@@ -50,7 +50,9 @@ def _fill(parser: argparse.ArgumentParser) -> None:
         metavar="ACTION",
         help="list (the default), retry or drop",
     )
-    parser.add_argument("ids", nargs="*", metavar="ID", help="dead letters, or journals")
+    parser.add_argument(
+        "ids", nargs="*", default=[], metavar="ID", help="dead letters, or journals"
+    )
     parser.set_defaults(run=_run)
 
 

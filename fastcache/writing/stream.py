@@ -78,6 +78,13 @@ def _keys(stream: str) -> tuple[str, str, str, str]:
     return tag, f"{tag}:applied", f"{tag}:worker", f"{tag}:dead"
 
 
+def _name(client: Any, stream: str) -> str:
+    """Server and stream, without a password."""
+    options = client.connection_pool.connection_kwargs
+    where = options.get("path") or f"{options.get('host')}:{options.get('port')}"
+    return f"redis:{where}/{options.get('db', 0)}:{stream}"
+
+
 class RedisStreamWriter(Uncopied):
     """Adds batches to a stream. Safe from all threads. timeout: seconds for one request.
 
@@ -89,9 +96,7 @@ class RedisStreamWriter(Uncopied):
         self._stream, self._applied, _, _ = _keys(stream)
         self._add = self._client.register_script(_ADD)
         self.codec = Exact()
-        options = self._client.connection_pool.connection_kwargs
-        where = options.get("path") or f"{options.get('host')}:{options.get('port')}"
-        self.name = f"redis:{where}/{options.get('db', 0)}:{stream}"
+        self.name = _name(self._client, stream)
 
     def __repr__(self) -> str:
         return f"<RedisStreamWriter {self.name}>"
@@ -148,6 +153,7 @@ class Worker:
     ) -> None:
         self._client = _client(url, stream, timeout + 1.0)
         self._target = target
+        self.name = _name(self._client, stream)
         self._stream, _, self._lease, self._dead = _keys(stream)
         self._renew = self._client.register_script(_RENEW)
         self._token = os.urandom(8).hex()
@@ -178,7 +184,7 @@ class Worker:
                 if transient(self._target, error) is False:
                     raise
                 failures += 1
-                log.warning("draining to %s: %s", name_of(self._target), error)
+                log.warning("draining %s to %s: %s", self.name, name_of(self._target), error)
                 self.stop.wait(min(15.0, 0.1 * 2 ** min(failures, 10)))
 
     def close(self) -> None:
@@ -189,7 +195,7 @@ class Worker:
             if self._client.get(self._lease) == self._token.encode():
                 self._client.delete(self._lease)
         except redis.RedisError as error:
-            log.warning("the next worker begins in %.0f s: %s", self._seconds, error)
+            log.warning("%s: the next worker begins in %.0f s: %s", self.name, self._seconds, error)
         self._client.close()
 
     def _leads(self) -> bool:

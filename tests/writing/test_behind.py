@@ -619,6 +619,7 @@ def test_close_says_what_it_could_not_write(
         w.put("a", 1)
         assert w.close(0.05) is False
         assert "lost" not in caplog.text
+        assert f"1 operations are left in {tmp_path / durability}" in caplog.text
         recorder2 = Recorder()
         w = make(recorder2, journal=tmp_path / durability)
         assert w.flush(30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -47,6 +48,30 @@ def test_bad_options(options: dict[str, Any], word: str) -> None:
     given: dict[str, Any] = {"url": "redis://127.0.0.1:1/0", **options}
     with pytest.raises((TypeError, ValueError), match=word):
         RedisStreamWriter(**given)
+
+
+def test_a_worker_names_the_server_that_fails_and_no_password(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    worker = Worker(
+        f"redis://:hunter2@127.0.0.1:{port}/0", SQLiteWriter(tmp_path / "app.db", table="t")
+    )
+    thread = threading.Thread(target=worker.run, daemon=True)
+    thread.start()
+    until(lambda: f"draining redis:127.0.0.1:{port}/0:fastcache:writes to sqlite:" in caplog.text)
+    worker.stop.set()
+    thread.join(30)
+    worker.close()
+    assert "hunter2" not in caplog.text
+
+
+def test_the_journals_directory_is_all_that_the_command_wants(capsys: Any) -> None:
+    from fastcache.__main__ import main
+
+    with pytest.raises(SystemExit):
+        main(["journal"])
+    assert "required: PATH\n" in capsys.readouterr().err
 
 
 def test_through_the_stream(own_redis: Any, tmp_path: Path) -> None:
@@ -183,7 +208,7 @@ def test_the_command_without_a_server_to_ask(tmp_path: Path) -> None:
     assert errors.startswith("python -m fastcache drain: Redis URL must specify"), errors
     done = command(f"redis://127.0.0.1:{free_port()}", *options)
     first = done.stderr.readline()
-    assert "WARNING draining to sqlite:" in first and "refused" in first
+    assert re.search(r"WARNING draining redis:\S+ to sqlite:.* refused", first)
     done.terminate()
     _, errors = done.communicate(timeout=60)
     assert done.returncode == 0, errors
