@@ -500,6 +500,9 @@ def test_event_loops_that_are_gone_leave_nothing_behind(store: RedisStore) -> No
     for _ in range(20):
         asyncio.run(read())  # none closes its connections
     assert len(store._node._loops) <= 1
+    left = [wire for own in store._node._loops.values() for wire in own.idle]
+    store.close()
+    assert left and all(wire._socket is None for wire in left)  # not only when they are collected
 
 
 def test_closed_is_closed(run: Run, redis_server: RedisServer) -> None:

@@ -87,6 +87,11 @@ class _Loop:
         loop = self.ref()
         return loop is None or loop.is_closed()
 
+    def forget(self) -> None:
+        """Close what no task uses, without the loop."""
+        while self.idle:
+            self.idle.pop().forget()
+
     def wake(self) -> None:
         while self.waiters:
             waiter = self.waiters.popleft()
@@ -134,8 +139,7 @@ class Node:
         for wire in idle:
             wire.close()
         for own in loops.values():
-            for resting in own.idle:
-                resting.forget()
+            own.forget()
 
     # ---- threads -----------------------------------------------------------------------------------
 
@@ -320,7 +324,7 @@ class Node:
         with self._changed:
             for key, other in list(self._loops.items()):
                 if other.over():
-                    del self._loops[key]
+                    self._loops.pop(key).forget()
             own = self._loops[id(loop)] = _Loop(loop)
         return own
 
@@ -384,7 +388,9 @@ class Node:
             loop = own.ref()
             if loop is running:
                 own.close()
-            elif loop is not None and not loop.is_closed():
+            elif own.over():
+                own.forget()
+            elif loop is not None:
                 # closed in between, it has no connections any more
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(own.close)
