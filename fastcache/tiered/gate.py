@@ -3,13 +3,18 @@ the loads that then go to the source."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Token
+
+    from fastcache.loading.loader import Doing
 
 log = logging.getLogger("fastcache")
 
@@ -80,8 +85,15 @@ class Gate:
             )
 
 
+#: Whether a load that has a place is what calls.
+_within: ContextVar[bool] = ContextVar("fastcache_capped", default=False)
+
+
 class Cap:
-    """At most so many at a time. Never blocks: who gets no place asks again. Safe from any thread."""
+    """At most so many at a time. Never blocks: who gets no place asks again. Safe from any thread.
+
+    What a load with a place loads in its turn needs none: it would wait for those who wait for it.
+    """
 
     def __init__(self, most: int) -> None:
         self._lock = threading.RLock()
@@ -97,3 +109,28 @@ class Cap:
     def leave(self) -> None:
         with self._lock:
             self._left += 1
+
+    def wait(self, sleep: Callable[[float], Any], seconds: float) -> Doing[bool]:
+        """Whether there is a place, to be left again, within so many seconds."""
+        if _within.get():
+            return False
+        end = time.monotonic() + seconds
+        while not self.enter():
+            if time.monotonic() >= end:
+                return False
+            _, error = yield sleep, (0.005,), {}
+            if error is not None:
+                raise error
+        return True
+
+    @staticmethod
+    def begin(capped: bool) -> Token[bool] | None:
+        """The load, with a place or without, is called now, in this context."""
+        return _within.set(True) if capped else None
+
+    @staticmethod
+    def end(token: Token[bool] | None) -> None:
+        """It was called."""
+        if token is not None:
+            with contextlib.suppress(ValueError):  # the collector ends it, elsewhere
+                _within.reset(token)

@@ -128,8 +128,9 @@ class TierLoads(Loader):
             function, args = call.function, call.args
             if old is not None and self.reload is not None:
                 function, args = self.reload, (self._copy(old.value), *args)
-            token = flight.enter()
+            token, counted = flight.enter(), core.cap.begin(before.capped)
             value, error = yield function, args, call.kwargs
+            core.cap.end(counted)
             flight.leave(token, error is not None)
             core.counts.add("loads")
             core.add_load_time(flight.cost)
@@ -209,7 +210,7 @@ class TierLoads(Loader):
         if call.function is no_loader:
             flight.land(MISSING, ttl=0)
             return None
-        capped = yield from self._enter_cap(healthy)
+        capped = yield from self.enter_cap(healthy)
         return Before(encoded, name, core.book.sequence, lease, healthy, capped, past)
 
     def _copy(self, value: Any) -> Any:
@@ -405,19 +406,14 @@ class TierLoads(Loader):
         except StoreError as error:
             self.core.failed(error)
 
-    def _enter_cap(self, healthy: bool) -> Calls:
-        """Without L2 as a shield not every miss of every process may go to the source at once."""
+    def enter_cap(self, healthy: bool) -> Calls:
+        """Without L2 as a shield not every miss of every process may go to the source at once. Whether
+        there is a place to be left."""
         core = self.core
         if healthy or core.space is None:
             return False
-        end = time.monotonic() + (self.hard_timeout or self.wait_timeout or 60.0)
-        while not core.cap.enter():
-            if time.monotonic() >= end:
-                return False
-            _, error = yield self.sleep, (0.005,), {}
-            if error is not None:
-                raise error
-        return True
+        limit = self.hard_timeout or self.wait_timeout or 60.0
+        return (yield from core.cap.wait(self.sleep, limit))
 
     def _store(self, flight: Flight, call: Call, value: Any, before: Before) -> Calls:
         """What was loaded, into L2 and then L1."""

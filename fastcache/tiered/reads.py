@@ -219,14 +219,19 @@ class Reads:
         assert core.load_many is not None
         places = [Place(key, *core.place(key)) for key in keys]
         watched = watch(core.l1)
+        capped, counted = False, None
         try:
             leases = yield from self._lease_many(places, tags)
+            capped = yield from core.loads.enter_cap(leases.healthy)
             began = time.monotonic()
             try:
+                counted = core.cap.begin(capped)
                 loaded, error = yield core.load_many, (list(keys),), {}
             except GeneratorExit:  # cancelled, or interrupted
                 leave_behind(self._give_up(places, leases), core.asynchronous)
                 raise
+            finally:
+                core.cap.end(counted)
             cost = time.monotonic() - began
             core.counts.add("loads")
             core.add_load_time(cost)
@@ -247,6 +252,8 @@ class Reads:
             each = _Loaded(found, cost / len(keys), tags)
             yield from self._store(places, leases, each, watched)
         finally:
+            if capped:
+                core.cap.leave()
             unwatch(core.l1)
 
     def _lease_many(self, places: Sequence[Place], tags: tuple[Any, ...]) -> Calls:

@@ -305,6 +305,67 @@ def test_a_cap_on_loads(tiers: Far, proxy: FaultProxy) -> None:
     assert sorted(source.loads) == list(range(12))
 
 
+def test_the_cap_counts_bulk_loads_too(tiers: Far, proxy: FaultProxy) -> None:
+    source = Source()
+    many = tiers.many(source)
+    t = tiers.far(many, ttl=60, max_loads=2)
+    t.get("hears")
+    proxy.refuse()
+    proxy.reset()
+    for number in range(100, 110):
+        t.get(number)
+    until(lambda: t.cache._core.gate.open)
+    source.gate.clear()
+    calls = [Thread(t.get_many, [(number, 1), (number, 2)]) for number in range(8)]
+    until(lambda: len(many.asked) == 2)
+    assert threading.Event().wait(0.1) is False  # time for more to come, if they could
+    assert len(many.asked) == 2
+    source.gate.set()
+    for call in calls:
+        assert call.result() == {}
+    assert len(many.asked) == 8
+
+
+def test_what_a_load_loads_waits_for_no_place(tiers: Far, proxy: FaultProxy) -> None:
+    """All places are with loads that wait for others."""
+    both = threading.Barrier(2)
+
+    def outer(key: Any) -> int:
+        both.wait(30)
+        return 1
+
+    caches: list[Any] = []
+    if tiers.face.asynchronous:
+        first = tiers.face.function(outer)
+
+        async def load(key: Any) -> int:
+            if isinstance(key, tuple):
+                return 2
+            await first(key)
+            inner: int = await caches[0].get((key,))
+            return inner
+
+    else:
+
+        def load(key: Any) -> int:  # type: ignore[misc]
+            if isinstance(key, tuple):
+                return 2
+            outer(key)
+            inner: int = caches[0].get((key,))
+            return inner
+
+    t = tiers.far(load, ttl=60, max_loads=2, wait_timeout=60)
+    caches.append(t.cache)
+    t.get((0,))
+    proxy.refuse()
+    proxy.reset()
+    for number in range(100, 110):
+        t.get((number,))
+    until(lambda: t.cache._core.gate.open)
+    for call in [Thread(t.get, key) for key in "ab"]:
+        assert call.result() == 2
+
+
 def test_l2_is_not_there_from_the_start(tiers: Far, proxy: FaultProxy) -> None:
     proxy.refuse()
     source = Source(a=1)
