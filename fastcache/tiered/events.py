@@ -7,6 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._keys import decode, encode
+from fastcache.loading.options import is_async
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered.drivers import carry
 from fastcache.tiered.loads import ask
@@ -43,6 +44,8 @@ class Events:
             raise TypeError(f"event must be a str, got {event!r}")
         if not callable(keys_of):
             raise TypeError(f"keys_of must be callable, got {keys_of!r}")
+        if is_async(keys_of):
+            raise TypeError(f"keys_of must not be async, got {keys_of!r}")
         self._handlers.setdefault(event, []).append(keys_of)
         if self._core.link is not None:
             self._core.link.start()

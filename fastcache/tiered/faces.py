@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from fastcache._core import Cache, TierFront
 from fastcache._redact import shown
 from fastcache._types import MISSING
+from fastcache.loading.options import is_async
 from fastcache.loading.rules import check_timeout, seconds
 from fastcache.stores.protocol import Backplane, Store
 from fastcache.tiered.core import Core, checked_namespace
@@ -120,9 +121,12 @@ class _Face(TierFront, Generic[K, V]):
             self._core.loads.due_call(call)
 
     def on_invalidate(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
-        """Call back with each key that this process has invalidated, once that is done (StalenessProbe does)."""
+        """Call back with each key that this process has invalidated, once that is done (StalenessProbe does). What it
+        raises is logged, and counted."""
         if not callable(callback):
             raise TypeError(f"callback must be callable, got {shown(callback)}")
+        if is_async(callback):
+            raise TypeError(f"callback must not be async, got {callback!r}")
         self._core.watchers.append(callback)
         return callback
 
@@ -152,8 +156,6 @@ class _Face(TierFront, Generic[K, V]):
         """The call, whether what is there is of no use, and what is not empty once the factory was called."""
         if not callable(factory):
             raise TypeError(f"factory must be callable, got {factory!r}")
-        from fastcache.loading.options import is_async
-
         if not self._asynchronous and is_async(factory):
             raise TypeError(
                 f"factory must not be async for a TieredCache, got {factory!r}: use AsyncTieredCache"

@@ -11,6 +11,7 @@ The order that keeps every reader from anything older than what was written befo
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from fastcache.loading.loader import Doing
     from fastcache.stores.protocol import Target
     from fastcache.tiered.core import Core
+
+
+log = logging.getLogger("fastcache")
 
 
 class Writes:
@@ -58,7 +62,11 @@ class Writes:
         core.counts.add("sent", len(keys))
         for watcher in core.watchers:
             for key in keys:
-                watcher(key)
+                try:
+                    watcher(key)
+                except Exception:
+                    core.counts.add("event_failures")
+                    log.exception("on_invalidate")
         return told
 
     def tell(self, targets: list[Target], token: bytes = b"") -> Doing[bool]:

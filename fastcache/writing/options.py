@@ -8,6 +8,7 @@ from signal import valid_signals
 from typing import TYPE_CHECKING, Any
 
 from fastcache._redact import shown
+from fastcache.loading.options import is_async
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,8 @@ def check_int(name: str, value: object) -> None:
 def callable_if_any(name: str, value: object) -> None:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable, not {shown(value)}")
+    if value is not None and is_async(value):
+        raise TypeError(f"{name} must not be async, got {value!r}")
 
 
 def codec_if_any(codec: object) -> None:

@@ -202,3 +202,32 @@ def test_caches_of_one_program(face: Any) -> None:
         for tier in caches:
             tier.close()
         plane.close()
+
+
+def test_callbacks_that_are_async_are_refused(alone: Tiers) -> None:
+    async def later(*keys: Any, **payload: Any) -> list[Any]:
+        return []
+
+    t = alone()
+    with pytest.raises(TypeError, match="keys_of must not be async"):
+        t.invalidate_on("e", later)
+    with pytest.raises(TypeError, match="callback must not be async"):
+        t.on_invalidate(later)
+
+
+def test_a_callback_that_raises_does_no_harm(
+    tiers: Tiers, caplog: pytest.LogCaptureFixture
+) -> None:
+    t, other = tiers(Source(a=1)), tiers(Source(a=1))
+    seen: list[Any] = []
+
+    def raises(key: Any) -> None:
+        raise ValueError(f"not {key}")
+
+    t.on_invalidate(raises)
+    t.on_invalidate(seen.append)
+    assert other.get("a") == 1
+    assert t.invalidate("a") is True
+    assert seen == ["a"]
+    assert t.stats().event_failures == 1
+    assert "not a" in caplog.text

@@ -281,6 +281,7 @@ def test_bad_writes_change_nothing(make: Make, options: dict[str, Any]) -> None:
         ({"journal": "redis://h/0"}, ValueError, "journal must name a directory, got the URL"),
         ({"on_dead_letter": "log"}, TypeError, "on_dead_letter must be callable, not 'log'"),
         ({"on_applied": 5}, TypeError, "on_applied must be callable, not 5"),
+        ({"on_dead_letter": asyncio.sleep}, TypeError, "on_dead_letter must not be async"),
         ({"codec": "json"}, TypeError, "codec must have encode.* not 'json'"),
         ({"signals": 15}, TypeError, "signals .* not 15"),
         ({"signals": "TERM"}, TypeError, "signals .* not 'TERM'"),
