@@ -13,6 +13,7 @@ from tiered.support import Face, Source, Thread, Tier, Tiers, until
 from fastcache import Cache
 from fastcache.stores import RedisStore, StoreError
 from fastcache.testing import FaultProxy
+from fastcache.tiered import arrears
 from fastcache.tiered.coherence import uptime
 
 
@@ -281,6 +282,35 @@ def test_after_the_gap_nothing_from_before_is_served(tiers: Far, proxy: FaultPro
     until(lambda: t.stats().state == "healthy")
     assert set(t.get_many(keys).values()) == {2}
     assert t.stats().dropped >= 30
+
+
+def test_more_is_pending_than_can_be_kept(
+    tiers: Far, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then all keys keep clear of L2, until it could be told that all it has is old."""
+    monkeypatch.setattr(arrears, "PENDING", 3)
+    keys = list(range(20))
+    source = Source()
+    source.data.update(dict.fromkeys(keys, 1))
+    t, near = tiers.far(source, ttl=600), tiers(source, ttl=600)
+    assert set(near.get_many(keys).values()) == {1}  # in L2
+    t.get("hears")
+    proxy.refuse()
+    proxy.reset()
+    source.data.update(dict.fromkeys(keys, 2))
+    assert t.invalidate_many(keys) is False
+    assert t.stats().pending == 3
+    proxy.heal()  # what L2 has is old all the same
+
+    def settled() -> bool:
+        assert [t.get(key) for key in keys] == [2] * 20
+        return bool(t.stats().state == "healthy")
+
+    until(settled)
+    assert t.stats().pending == 0
+    until(lambda: set(near.get_many(keys).values()) == {2})
+    assert set(tiers(ttl=600).get_many(keys).values()) <= {2}  # L2 has nothing older
+    assert set(t.get_many(keys).values()) == {2}
 
 
 def test_a_cap_on_loads(tiers: Far, proxy: FaultProxy) -> None:
