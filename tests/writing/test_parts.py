@@ -238,7 +238,7 @@ def test_the_log_is_copied_back_while_nothing_can_be_drained(tmp_path: Path, dow
         until(lambda: w._drainer._tidied == (journal.id, journal.log_size()))
     assert w.stats().failing is down and not recorder.ops
     assert w.stats().pending == 12_001
-    assert journal.log_size() < WAIT_AT
+    assert journal.log_size() < 2 * WAIT_AT  # 100 MB otherwise
     assert journal.path.stat().st_size < 4 << 20
     recorder.error = None
     assert w.close(30)
