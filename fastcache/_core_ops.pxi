@@ -102,6 +102,8 @@ cdef object pop_victim(Cache self):
             unlock(self)
             raise KeyError("the cache is empty")
         e = victim(self, now, NIL, &cause)
+        if cause == SIZE and stale(self, e, now):
+            cause = EXPIRED         # only its loader may see it
         if cause == SIZE:
             cause = EXPLICIT
             fence_if_loading(self, slab_entry(&self.slab, e).hash)
@@ -418,7 +420,7 @@ cdef list get_many(Cache self, object keys, object default):
             not isinstance(keys, (bytes, bytearray)):
         try:
             PyObject_GetBuffer(keys, &view, PyBUF_FORMAT | PyBUF_STRIDED_RO)
-        except BufferError:
+        except (BufferError, ValueError):       # ValueError: numpy's, for dates
             pass                # it may still be iterable
         else:
             try:

@@ -115,7 +115,7 @@ cdef int options(Cache self, Options *o, object key, object value, object ttl, o
         o.weight = whole(weight, "weight", "an int")
     elif self.weigher is not None:
         weigh(self, o, key, value)
-    if tags is not None and not (type(tags) is tuple and not tags):
+    if not (type(tags) is tuple and not tags):
         hold_tags(self, o, tags)
     return provide(self, o)
 

@@ -240,9 +240,9 @@ class Namespace(MutableMapping[Any, V]):
 
     def _with_tags(self, options: dict[str, Any]) -> dict[str, Any]:
         tags = options.get("tags", ())
-        # what is no collection of tags is left as it is, so that the cache complains of it
-        if not isinstance(tags, (str, bytes)) and hasattr(type(tags), "__iter__"):
-            options["tags"] = (*tags, *self._tags)
+        if isinstance(tags, (str, bytes)) or not hasattr(type(tags), "__iter__"):
+            raise TypeError(f"tags must be an iterable of tags, got {tags!r}")
+        options["tags"] = (*tags, *self._tags)
         return options
 
     # ---- removing ------------------------------------------------------------------------

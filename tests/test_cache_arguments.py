@@ -256,7 +256,7 @@ def test_weight(method: str, write: Any, value: Any, error: type[Exception], key
     cache._check()
 
 
-@pytest.mark.parametrize("value", [5, 1.5, Awkward(), True, "text", b"bytes"])
+@pytest.mark.parametrize("value", [5, 1.5, None, Awkward(), True, "text", b"bytes"])
 @pytest.mark.parametrize("key", ["a", "new"])
 @pytest.mark.parametrize(("method", "write"), WRITES, ids=[w[0] for w in WRITES])
 def test_tags(method: str, write: Any, value: Any, key: str) -> None:

@@ -378,6 +378,11 @@ def test_numpy_of_other_kinds() -> None:
     assert cache.get_many(numpy.array([True, False])) == ["one", None]
     assert cache.get_many(numpy.array(["x", "y"])) == ["text", None]
     assert cache.get_many(numpy.array([1, "x"], dtype=object)) == ["one", "text"]
+    for kind in ("datetime64[D]", "timedelta64[s]"):  # of which numpy makes no buffer
+        moments = numpy.array([1, 2], dtype=kind)
+        cache[moments[0]] = kind
+        assert cache.get_many(moments) == [kind, None]
+        assert cache.delete_many(moments) == 1
 
 
 def test_numpy_read_only() -> None:

@@ -269,13 +269,15 @@ def test_writing_and_options() -> None:
     assert not users and len(users) == 0
 
 
-@pytest.mark.parametrize("tags", ["text", b"bytes", 5, [1.5]])
+@pytest.mark.parametrize("tags", ["text", b"bytes", 5, None, [1.5]])
 def test_bad_tags(users: Namespace[Any], tags: Any) -> None:
     for call in (users.set, users.add):
         with pytest.raises(TypeError, match="tag"):
             call("a", 1, tags=tags)
     with pytest.raises(TypeError, match="tag"):
         users.get_or_set("a", int, tags=tags)
+    with pytest.raises(TypeError, match="tag"):
+        users.set_many({"a": 1}, tags=tags)
     assert not users
 
 
