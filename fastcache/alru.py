@@ -62,7 +62,7 @@ class AlruCached(Protocol[P, R]):
     @overload
     def __get__(
         self, instance: object, owner: type | None = None, /
-    ) -> BoundCached[P, Coroutine[Any, Any, R]]: ...
+    ) -> BoundCached[Coroutine[Any, Any, R]]: ...
     def cache_info(self) -> CacheInfo:
         """Hits, misses, maxsize and currsize; what is being loaded counts. O(n) with a ttl."""
 

@@ -1,6 +1,7 @@
 """What mypy makes of the decorators. Checked by tests/test_typing.py and never run."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, assert_type
 
@@ -122,6 +123,55 @@ def methods(shop: Shop) -> None:
     shop.price(["a"])  # type: ignore[arg-type]
     bound: Callable[[str], int] = shop.price
     assert_type(bound("a"), int)
+
+
+class Fruit:
+    @lru_cache
+    def name(self, language: str) -> object:
+        return ""
+
+    @cached
+    def price(self, net: bool) -> object:
+        return 1
+
+    @cached
+    async def stock(self) -> object:
+        return 1
+
+
+class Apple(Fruit):
+    """Cached methods may be overridden by cached methods, also with a narrower result."""
+
+    @lru_cache
+    def name(self, language: str) -> str:
+        return str(super().name(language))
+
+    @cached(ttl=60)
+    def price(self, net: bool) -> int:
+        return 2
+
+    @cached
+    async def stock(self) -> int:
+        return 2
+
+
+async def overridden(apple: Apple) -> None:
+    assert_type(apple.name("en"), str)
+    assert_type(apple.price(True), int)
+    assert_type(await apple.stock(), int)
+
+
+language: ContextVar[str] = ContextVar("language")
+
+
+@cached(vary=language, ignore=0)
+def greeting(connection: object, name: str) -> str:
+    return name
+
+
+@cached(vary=[language], ignore=["connection", 2])
+def farewell(connection: object, name: str, loud: bool) -> str:
+    return name
 
 
 @cached(batch=True, ttl=60, max_batch=10)
