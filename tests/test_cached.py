@@ -18,6 +18,7 @@ from _support import Recorder, run_python, run_threads, until
 
 import fastcache
 from fastcache import Cache, CacheInfo, cached
+from fastcache.loading import prefixes
 from fastcache.testing import FakeClock
 
 
@@ -267,6 +268,27 @@ def test_what_is_served_past_its_ttl_is_a_hit(shared: bool) -> None:
     until(lambda: f.cache.stats().loads == 2)
 
 
+def test_popitem_shows_nothing_that_only_the_loader_sees() -> None:
+    clock = FakeClock()
+    cache: Cache[Any, Any] = Cache(99, clock=clock)
+
+    @cached(cache=cache, ttl=5, stale=50, error_ttl={ValueError: 50})
+    def f(x: int) -> int:
+        if x < 0:
+            raise ValueError(x)
+        return x
+
+    f(1)
+    with pytest.raises(ValueError, match="-1"):
+        f(-1)
+    clock.advance(6)
+    cache["last"] = 1
+    assert cache.popitem() == ("last", 1)
+    with pytest.raises(KeyError):
+        cache.popitem()
+    assert len(cache) == 0 and cache.stats().expirations == 2
+
+
 # ---- cache=, namespace ------------------------------------------------------------------------------
 
 
@@ -336,6 +358,100 @@ def test_functions_of_one_name_do_not_share_results() -> None:
 
     f, g = make(10), make(20)
     assert (f(1), g(1), f(1), g(1)) == (11, 21, 11, 21)
+
+
+def test_functions_made_one_after_another_do_not_share_results() -> None:
+    """The entries of a function that is gone are still there, and are not its namesake's."""
+    cache: Cache[Any, Any] = Cache(99)
+
+    def add(n: int, x: int) -> int:
+        return n + x
+
+    def closure(n: int) -> Any:
+        def f(x: int) -> int:
+            return n + x
+
+        return f
+
+    class Adder:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def add(self, x: int) -> int:
+            return self.n + x
+
+    class Callable:
+        __slots__ = ("n",)  # without weak references
+
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+        def __call__(self, x: int) -> int:
+            return self.n + x
+
+    for make in (
+        closure,
+        lambda n: lambda x: n + x,
+        lambda n: functools.partial(add, n),
+        lambda n: Adder(n).add,
+        Callable,
+    ):
+        assert [cached(cache=cache)(make(n))(1) for n in (10, 20, 30)] == [11, 21, 31]
+        gc.collect()
+        assert cached(cache=cache)(make(40))(1) == 41
+
+
+def test_batches_of_one_name_do_not_share_results() -> None:
+    cache: Cache[Any, Any] = Cache(99)
+
+    def make(n: int) -> Any:
+        @cached(cache=cache, batch=True)
+        def f(keys: list[int]) -> dict[int, int]:
+            return {key: n + key for key in keys}
+
+        return f
+
+    f, g = make(10), make(20)
+    assert (f(1), g(1), f([1]), g([1])) == (11, 21, {1: 11}, {1: 21})
+    del f, g
+    assert make(30)(1) == 31
+
+
+def test_a_function_that_is_decorated_again_finds_its_results() -> None:
+    cache: Cache[Any, Any] = Cache(99)
+    asked = []
+
+    def f(x: int, y: int = 0) -> int:
+        asked.append(x)
+        return x + y
+
+    def once(*args: int, **options: Any) -> Any:
+        return cached(cache=cache, **options)(f)(*args)
+
+    assert once(1) == once(1, ttl=5) == 1
+    assert asked == [1]
+    # but not where other calls may have these keys
+    assert once(5, 1, ignore="x") == 6
+    assert once(1) == 1
+    assert once(7, key=lambda x: 1) == 7
+    assert once(1) == 1
+    held = cached(cache=cache)(f)
+    assert held(1) == 1
+    assert cached(cache=cache)(f).cache_key(1) != held.cache_key(1)
+
+
+def test_what_a_shared_cache_knows_of_its_functions_goes_with_them() -> None:
+    cache: Cache[Any, Any] = Cache(99)
+    function = cached(cache=cache)(lambda x: x)
+    wrapped = weakref.ref(function.__wrapped__)
+    function(1)
+    del function
+    gc.collect()
+    assert wrapped() is None
+    number = id(cache)
+    assert number in prefixes._caches
+    del cache
+    assert number not in prefixes._caches
 
 
 def test_a_namespace_names_the_keys() -> None:

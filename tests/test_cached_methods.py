@@ -593,6 +593,27 @@ def test_property(name: str, no_collector: None) -> None:
     assert reference() is None
 
 
+def test_a_property_over_a_shared_cache_or_by_its_instance() -> None:
+    cache: Cache[Any, Any] = Cache(9)
+
+    class C:
+        @cached(cache=cache)
+        @property
+        def shared(self) -> list[int]:
+            return []
+
+        @cached(method=False)
+        @property
+        def apart(self) -> list[int]:
+            return []
+
+    a, b = C(), C()
+    assert a.shared is a.shared is not b.shared and len(cache) == 2
+    assert a.apart is a.apart is not b.apart
+    function = vars(C)["apart"].fget
+    assert function.cache.peek(function.cache_key(a)) is a.apart and vars(a) == {}
+
+
 def test_a_property_stays_one() -> None:
     values = []
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
-import weakref
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from fastcache._core import Cache, Cached, CallBinder, TierFront
 from fastcache.loading.options import Options, is_async
 from fastcache.loading.places import is_global, place_of
+from fastcache.loading.prefixes import prefix_of, take_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -26,10 +26,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-#: (id of a shared cache, prefix) -> the function whose keys have it
-_prefixes: weakref.WeakValueDictionary[tuple[int, str], Cached[..., Any]] = (
-    weakref.WeakValueDictionary()
-)
 
 
 @overload
@@ -67,10 +63,10 @@ def cached(
     tti: Seconds | None = ...,
     jitter: float = ...,
     key: Callable[..., Any] | None = ...,
-    ignore: Iterable[str | int] = ...,
+    ignore: str | int | Iterable[str | int] = ...,
     bind: bool = ...,
     typed: bool = ...,
-    vary: Iterable[ContextVar[Any]] = ...,
+    vary: ContextVar[Any] | Iterable[ContextVar[Any]] = ...,
     tags: Iterable[Any] | Callable[..., Iterable[Any]] = ...,
     cache: Cache[Any, Any] | TierFront | None = ...,
     namespace: str | None = ...,
@@ -177,7 +173,9 @@ def _decorate(function: Any, options: dict[str, Any]) -> Any:
     if isinstance(function, staticmethod):
         return staticmethod(_decorate(function.__func__, options))
     if isinstance(function, property):
-        inner = _decorate(function.fget, {**options, "method": True})
+        # __set_name__ is not called for what a property holds
+        own = options.get("method") is None and options.get("cache") is None
+        inner = _decorate(function.fget, {**options, "method": True} if own else options)
         return property(inner, function.fset, function.fdel, function.__doc__)
     name = getattr(function, "__qualname__", None) or repr(function)
     try:
@@ -204,14 +202,37 @@ def _make(function: Any, name: str, options: Options) -> Any:
     cache = options.own_cache(name) if not shared else options.cache if tier is None else tier.l1
     if tier is not None and options.namespace is None:
         _check_name(function, tier)
-    prefix = (options.namespace or _prefix_of(function, cache)) if shared else None
+    prefix = options.namespace
+    unnamed = shared and prefix is None
+    if unnamed:
+        lasting = tier is not None and tier._core.store is not None  # type: ignore[attr-defined]
+        prefix = prefix_of(function, cache, options.how_keys_are_made, lasting=lasting)
+    wrapper: Any
     if options.batch:
         from fastcache.loading.batch import make_batch_function
 
-        batch = make_batch_function(function, name, cache, prefix, asynchronous, options)
-        if asynchronous:
-            _mark_coroutine_function(batch, function)
-        return batch
+        wrapper = make_batch_function(function, name, cache, prefix, asynchronous, options)
+    else:
+        wrapper = _make_cached(function, name, cache, tier, prefix, asynchronous, options)
+    if unnamed:
+        take_prefix(str(prefix), function, cache, options.how_keys_are_made, wrapper)
+    if asynchronous:
+        _mark_coroutine_function(wrapper, function)
+    if options.method:
+        _make_method(wrapper, function, f"{getattr(function, '__module__', None)}.{name}", options)
+    return wrapper
+
+
+def _make_cached(
+    function: Any,
+    name: str,
+    cache: Cache[Any, Any],
+    tier: TierFront | None,
+    prefix: str | None,
+    asynchronous: bool,
+    options: Options,
+) -> Cached[..., Any]:
+    shared = options.cache is not None
     rules = options.rules(name) if tier is None else options.tier_rules(name, tier)
     wrapper: Cached[..., Any] = Cached(function, cache, options.typed, cache.maxsize)
     loader = _loader(function, rules, asynchronous, options)
@@ -232,12 +253,6 @@ def _make(function: Any, name: str, options: Options) -> Any:
         tags=rules.early_tags,
         patience=options.wait_timeout,
     )
-    if shared and options.namespace is None:
-        _prefixes[id(cache), str(prefix)] = wrapper
-    if asynchronous:
-        _mark_coroutine_function(wrapper, function)
-    if options.method:
-        _make_method(wrapper, function, f"{getattr(function, '__module__', None)}.{name}", options)
     return wrapper
 
 
@@ -269,7 +284,9 @@ def _loader(function: Any, rules: Rules, asynchronous: bool, options: Options) -
 def _check_name(function: Any, tier: TierFront) -> None:
     """Where an L2 is shared, other processes must know the function by the same name."""
     name = getattr(function, "__qualname__", "<partial>")
-    if "<" in name and tier._core.store is not None:  # type: ignore[attr-defined]
+    # a method of one instance has the name of those of all others
+    bound = not inspect.ismodule(getattr(function, "__self__", inspect))
+    if (bound or "<" in name) and tier._core.store is not None:  # type: ignore[attr-defined]
         raise ValueError(
             f"{function!r} has no name that other processes know; give it one: namespace=..."
         )
@@ -369,16 +386,3 @@ def _binder(function: Any, prefix: str | None, options: Options, *, method: bool
         typed=options.typed,
         method=method,
     )
-
-
-def _prefix_of(function: Any, cache: Cache[Any, Any]) -> str:
-    """module:qualname, told apart where several functions of this name share the cache."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    prefix = start = f"{getattr(function, '__module__', None)}:{name}"
-    number = 1
-    while (other := _prefixes.get((id(cache), prefix))) is not None and other.cache is cache:
-        number += 1
-        prefix = f"{start}#{number}"
-    return prefix

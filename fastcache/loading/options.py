@@ -94,15 +94,17 @@ class Options:
     def _check_together(self) -> None:
         """What each needs, and what does not go with what."""
         self._check_numbers()
-        for option in ("refresh", "early", "stale", "grace"):
-            if not self.ttl:
-                self._refuse(option, "needs a ttl" if self.ttl is None else "needs a ttl above 0")
+        ttl = self._or_the_tiers("ttl")
+        keeping = ("refresh", "early", "stale", "grace")
+        for option in keeping:
+            if not ttl:
+                self._refuse(option, "needs a ttl" if ttl is None else "needs a ttl above 0")
         for option in ("bind", "typed", "ignore"):
             if self.key is not None:
                 self._refuse(option, f"does not go with key={self.key!r}")
-        if self.stale is None and self.grace is None:
+        if not (self._or_the_tiers("stale") or self._or_the_tiers("grace")):
             self._refuse("soft_timeout", "needs stale or grace")
-        if (self.refresh, self.early, self.stale, self.grace) == (None,) * 4:
+        if not any(map(self._or_the_tiers, keeping)):
             self._refuse("reload", "needs refresh, early, stale or grace")
         if self.cache is None:
             self._refuse("namespace", "needs cache=, where it tells keys apart")
@@ -116,6 +118,13 @@ class Options:
         if not self.batch:
             for option, value in self.gathering.items():
                 raise ValueError(f"{option}={value!r} needs batch=True")
+
+    def _or_the_tiers(self, option: str) -> Any:
+        """What was given, else what the tiered cache has."""
+        value = getattr(self, option)
+        if value is None and isinstance(self.cache, TierFront):
+            return getattr(self.cache._core.options, option)  # type: ignore[attr-defined]
+        return value
 
     def _check_numbers(self) -> None:
         if self.refresh is not None and not 0 < self.refresh < 1:
@@ -171,6 +180,13 @@ class Options:
             and self.soft_timeout is self.hard_timeout is None
         )
 
+    @property
+    def how_keys_are_made(self) -> object:
+        """Equal where equal calls have equal keys; None: by a function of the user's."""
+        if self.key is not None:
+            return None
+        return self.ignore, self.bind, self.typed, self.vary, self.batch
+
     def rules(self, name: str) -> Rules:
         """Those that concern values."""
         return Rules(
@@ -191,24 +207,15 @@ class Options:
     def tier_rules(self, name: str, tier: Any) -> Rules:
         """Those of a function whose results are in a tiered cache: what is not given is that cache's."""
         rules = self.rules(name)
-        given: Any = tier._core.options
-        return replace(
-            rules,
-            ttl=given.ttl if self.ttl is None else rules.ttl,
-            ttl_is_the_caches=False,
-            stale=given.stale if self.stale is None else rules.stale,
-            grace=given.grace if self.grace is None else rules.grace,
-            refresh=given.refresh if self.refresh is None else rules.refresh,
-            early=given.early if self.early is None else rules.early,
-            copier=rules.copier or given.copy,
-        )
+        theirs = {o: self._or_the_tiers(o) for o in ("ttl", "refresh", "early", "stale", "grace")}
+        copier = rules.copier or tier._core.options.copy
+        return replace(rules, ttl_is_the_caches=False, copier=copier, **theirs)
 
     def time_outs(self) -> dict[str, float | None]:
         """Where none are given, those of a tiered cache."""
-        given: Any = self.cache._core.options if isinstance(self.cache, TierFront) else self  # type: ignore[attr-defined]
         return {
-            "soft_timeout": given.soft_timeout if self.soft_timeout is None else self.soft_timeout,
-            "hard_timeout": given.hard_timeout if self.hard_timeout is None else self.hard_timeout,
+            "soft_timeout": self._or_the_tiers("soft_timeout"),
+            "hard_timeout": self._or_the_tiers("hard_timeout"),
             "wait_timeout": self.wait_timeout,
         }
 
