@@ -428,6 +428,53 @@ def test_the_surface() -> None:
     assert f.cache_info() == (0, 0, 50, 0)
 
 
+def test_a_refresh_that_fails_takes_nothing_away(caller: Caller) -> None:
+    def answer(keys: list[int]) -> dict[int, int]:
+        if len(source.calls) == 2:
+            assert caller.f.cache_contains(1)  # it is served meanwhile
+            raise ValueError("down")
+        return {key: key + len(source.calls) for key in keys}
+
+    source = Source(answer)
+    f = caller.make(source, ttl=5, error_ttl={ValueError: 5}, clock=FakeClock()).f
+
+    def refresh(keys: Any) -> Any:
+        return f.cache_refresh(keys) if caller.kind == "def" else run(f.cache_refresh(keys))
+
+    assert caller([1, 2]) == {1: 2, 2: 3}
+    with pytest.raises(ValueError, match="down"):
+        refresh([1, 2])
+    assert caller([1, 2]) == {1: 2, 2: 3} and len(source.calls) == 2
+    assert refresh([1]) == {1: 4} and caller([1, 2]) == {1: 4, 2: 3}
+    assert f.cache_info()[:2] == (4, 2)
+
+
+def test_a_refresh_does_not_take_a_load_that_began_before_it() -> None:
+    began, go = threading.Event(), threading.Event()
+
+    def answer(keys: list[int]) -> dict[int, int]:
+        number = len(source.calls)
+        if number == 1:
+            began.set()
+            assert go.wait(60)
+        return dict.fromkeys(keys, number)
+
+    def refresh() -> Any:
+        assert began.wait(60)
+        return f.cache_refresh([5, 6])
+
+    def release() -> None:
+        assert began.wait(60)
+        until(lambda: [5, 6] in source.calls or [6] in source.calls)
+        go.set()
+
+    source = Source(answer)
+    f = cached(batch=True, max_wait=0)(source)
+    first, second, _ = run_threads([lambda: f([5]), refresh, release])
+    assert (first, second) == ({5: 1}, {5: 3, 6: 2})
+    assert source.calls == [[5], [6], [5]] and f([5, 6]) == {5: 3, 6: 2}
+
+
 @cached(batch=True)
 def module_level(keys: list[int]) -> dict[int, int]:
     """Doc."""

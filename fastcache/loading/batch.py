@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from fastcache._core import Cache, CacheInfo, count_under, empty_like, forget_under
-from fastcache.loading.batch_loads import SEVERAL, BatchLoads
+from fastcache.loading.batch_loads import BatchLoads
 from fastcache.loading.places import is_global, place_of
 
 if TYPE_CHECKING:
@@ -80,10 +79,7 @@ class BatchFunction(BatchLoads):
     def cache_refresh(self, /, *args: Any) -> Any:
         """Load keys anew, now, and return their values as a call does (to be awaited, if async)."""
         child, instance, (keys,) = self._addressed(args, 1)
-        if isinstance(keys, Iterator):
-            keys = list(keys)
-        child.cache_invalidate(*(keys if isinstance(keys, SEVERAL) else (keys,)))
-        return child._ask(keys, instance)
+        return child._ask(keys, instance, again=True)
 
     def cache_info(self) -> CacheInfo:
         """Hits, misses, maxsize and currsize, one for each key: of a method, over all instances; of a

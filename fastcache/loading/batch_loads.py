@@ -87,14 +87,15 @@ class BatchLoads:
 
     # ---- calls ---------------------------------------------------------------------------------
 
-    def _ask(self, keys: Any, instance: Any) -> Any:
+    def _ask(self, keys: Any, instance: Any, again: bool = False) -> Any:
+        """again: load them, whatever is there."""
         several = isinstance(keys, SEVERAL)
         asked = list(dict.fromkeys(keys)) if several else [keys]
         answer = self._answer_async if self._asynchronous else self._answer
-        return answer(asked, several, instance)
+        return answer(asked, several, instance, again)
 
-    def _answer(self, asked: list[Any], several: bool, instance: Any) -> Any:
-        steps = self._steps(asked, several, instance, None)
+    def _answer(self, asked: list[Any], several: bool, instance: Any, again: bool) -> Any:
+        steps = self._steps(asked, several, instance, None, again)
         answer: Any = None
         try:
             while True:
@@ -127,8 +128,10 @@ class BatchLoads:
         be waiting for that."""
         return self._lock._is_owned() or threading.get_ident() in self._gathering
 
-    async def _answer_async(self, asked: list[Any], several: bool, instance: Any) -> Any:
-        steps = self._steps(asked, several, instance, asyncio._get_running_loop())
+    async def _answer_async(
+        self, asked: list[Any], several: bool, instance: Any, again: bool
+    ) -> Any:
+        steps = self._steps(asked, several, instance, asyncio._get_running_loop(), again)
         answer: Any = None
         try:
             while True:
@@ -156,11 +159,17 @@ class BatchLoads:
             del step, of
 
     def _steps(
-        self, asked: list[Any], several: bool, instance: Any, loop: Any
+        self,
+        asked: list[Any],
+        several: bool,
+        instance: Any,
+        loop: Any,
+        again: bool,
+        waited: bool = False,
     ) -> Generator[Step, Any, Any]:
         """What a call does: (LOAD, what it leads), (WAIT, a flight) for whether it has ended, (CALL, keys)
-        for their values."""
-        found, wanted = self._look(asked, loop)
+        for their values. waited: for the loads that were under way when they were asked for again."""
+        found, wanted = self._look(asked, loop, again)
         mine = [w for w in wanted if w.leads]
         # under trio nobody can be woken by another
         lone = self._asynchronous and loop is None
@@ -179,30 +188,35 @@ class BatchLoads:
                             w.flight.unfollow(token)
                 if not ended:
                     found[w.key] = self._checked([w.key], (yield CALL, [w.key]))[w.key]
+                elif again and not waited and not w.leads:  # it began before this was asked for
+                    found[w.key] = yield from self._steps([w.key], False, instance, loop, True, True)
                 elif w.flight.landed or w.flight.failed:
                     found[w.key] = outcome(w)
                 elif w.own is not None:
                     raise own_error(w)
                 else:  # abandoned
-                    found[w.key] = yield from self._steps([w.key], False, instance, loop)
+                    found[w.key] = yield from self._steps(
+                        [w.key], False, instance, loop, again, waited
+                    )
         finally:
             w = None  # type: ignore[assignment]
             del mine, wanted
         return self._given(found, asked, several)
 
-    def _look(self, asked: list[Any], loop: Any) -> tuple[dict[Any, Any], list[Wanted]]:
-        """What is there, and what is not."""
+    def _look(
+        self, asked: list[Any], loop: Any, again: bool
+    ) -> tuple[dict[Any, Any], list[Wanted]]:
+        """What is there, and what is not, or is asked for again."""
         found: dict[Any, Any] = {}
         wanted: list[Wanted] = []
         places = [self._place(key) for key in asked]
-        for key, place, value in zip(
-            asked, places, self.cache.get_many(places, _ABSENT), strict=True
-        ):
+        values = [_ABSENT] * len(asked) if again else self.cache.get_many(places, _ABSENT)
+        for key, place, value in zip(asked, places, values, strict=True):
             if value is not _ABSENT:
                 found[key] = value
                 continue
             try:
-                old = kept(self.cache, place) if self._rules.keeps else None
+                old = kept(self.cache, place) if self._rules.keeps and not again else None
                 if old is not None and type(old[0]) is KeptError:
                     served(self.cache)
                     raise old[0].again()
@@ -212,12 +226,13 @@ class BatchLoads:
                     loop=loop,
                     tags=self._rules.early_tags,
                     late=self._rules.late_tags,
+                    again=again,
                 )
             except BaseException:
                 abandon(wanted)  # nobody else would
                 raise
             wanted.append(Wanted(key, flight, leads and flight.running))
-        if self._prefix is not None:
+        if self._prefix is not None and not again:
             with self._lock:
                 self._counts[0] += len(found)
                 self._counts[1] += len(wanted)
