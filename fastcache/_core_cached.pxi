@@ -10,8 +10,7 @@
 # A miss is `load_by_flight` where nothing but storing is asked for, else `loader.missed` (loading/).
 
 cdef dict EMPTY = {}
-cdef object _weak_reference = None      # weakref.ref and WeakSet, from the first method on
-cdef object _weak_set = None
+cdef object _weak_reference = None      # weakref.ref, from the first method on
 
 
 @cython.final
@@ -45,7 +44,7 @@ cdef class Cached(CachedFunction):
     cdef bint owner_is_weak
     cdef str slot               # under which instances hold theirs
     cdef dict beside            # id -> (weak reference, Cached), for instances without a __dict__
-    cdef object children        # all of them, weakly
+    cdef set children           # weak references to all of them
     cdef uint64_t own_hits      # in a cache shared with others
     cdef uint64_t own_misses
     cdef Trust trust            # in a tiered cache: whether its L1 may be
@@ -71,6 +70,7 @@ cdef class Cached(CachedFunction):
     def _make_method(self, slot, binder):
         """From now on the first argument is the instance, that holds its entries under `slot`."""
         set_binder(self, binder)
+        self.children = set()
         self.per_instance = True
         self.slot = _sys.intern(slot)
         hash(self.slot)             # call_method takes it from the str
@@ -490,11 +490,10 @@ cdef Cached child_of(Cached self, object instance):
 
 
 cdef Cached make_child(Cached self, object instance):
-    global _weak_reference, _weak_set
+    global _weak_reference
     cdef Cached child
     if _weak_reference is None:
         import weakref
-        _weak_set = weakref.WeakSet
         _weak_reference = weakref.ref
     child = Cached(self.function, empty_like(self.cache), self.typed, self.shown_maxsize)
     child.loader = self.loader
@@ -518,9 +517,8 @@ cdef Cached make_child(Cached self, object instance):
         child.owner_is_weak = True
     except TypeError:
         child.owner = instance      # a cycle, for the collector
-    if self.children is None:
-        self.children = _weak_set()
-    self.children.add(child)
+    # not a WeakSet, which other threads' instances would disturb as it is read
+    self.children.add(_weak_reference(child, self.children.discard))
     return child
 
 
@@ -575,7 +573,7 @@ cdef Cached child_given(Cached self, tuple args):
 
 
 cdef list children_of(Cached self):
-    return [] if self.children is None else list(self.children)
+    return [child for child in [reference() for reference in list(self.children)] if child is not None]
 
 
 # ---- caches that several functions share -----------------------------------------------------

@@ -816,6 +816,42 @@ def test_threads_that_make_an_instances_cache_at_once(kind: Any) -> None:
         sys.setswitchinterval(interval)
 
 
+@pytest.mark.parametrize("batch", [False, True])
+def test_asked_for_all_instances_while_others_make_more(batch: bool) -> None:
+    """A thread that reads the counts of a method, say for metrics, is not disturbed. Others may come between
+    any two lines of Python, and so they do here."""
+
+    class C:
+        if batch:
+
+            @cached(batch=True, max_wait=0)
+            def m(self, keys: list[int]) -> dict[int, int]:
+                return dict.fromkeys(keys, 1)
+        else:
+
+            @cached
+            def m(self, keys: Any) -> Any:
+                return 1
+
+    kept: list[C] = []
+
+    def another(*_: Any) -> Any:
+        kept.append(C())
+        C.m(kept[-1], 1)
+        return another
+
+    for _ in range(10):
+        another()
+    tracer = sys.gettrace()
+    for call in (C.m.cache_info, C.m.cache_clear):
+        sys.settrace(another)
+        try:
+            call()
+        finally:
+            sys.settrace(tracer)
+    assert not any(c.m.cache_contains(1) for c in kept[:10])
+
+
 def test_an_instance_lives_while_its_method_loads() -> None:
     began, go = threading.Event(), threading.Event()
     alive = []

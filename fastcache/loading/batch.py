@@ -49,7 +49,8 @@ class BatchFunction(BatchLoads):
         self._options = options
         # of a method: where instances hold theirs, and those that have one
         self._slot: str | None = None
-        self._children: weakref.WeakSet[BatchFunction] = weakref.WeakSet()
+        # not a WeakSet, which other threads' instances would disturb as it is read
+        self._children: set[weakref.ref[BatchFunction]] = set()
         self._of_classes: weakref.WeakKeyDictionary[type, BatchFunction] | None = None
 
     # ---- calls ---------------------------------------------------------------------------------
@@ -85,7 +86,7 @@ class BatchFunction(BatchLoads):
         """Hits, misses, maxsize and currsize, one for each key: of a method, over all instances; of a
         shared cache only its own."""
         if self._slot is not None and self._owner is None:
-            infos = [child.cache_info() for child in list(self._children)]
+            infos = [child.cache_info() for child in self._all_children()]
             return CacheInfo(
                 sum(i.hits for i in infos),
                 sum(i.misses for i in infos),
@@ -105,7 +106,7 @@ class BatchFunction(BatchLoads):
     def cache_clear(self) -> None:
         """Forget all values; what is being loaded is not kept. Of a method, those of all instances; of
         a shared cache only its own."""
-        for child in list(self._children):
+        for child in self._all_children():
             child.cache_clear()
         if self._prefix is None:
             self.cache.clear()
@@ -215,9 +216,12 @@ class BatchFunction(BatchLoads):
                     held[self._slot] = new
                 child = held[self._slot]
             if child is new:
-                self._children.add(new)
+                self._children.add(weakref.ref(new, self._children.discard))
         assert isinstance(child, BatchFunction)
         return child
+
+    def _all_children(self) -> list[BatchFunction]:
+        return [child for held in list(self._children) if (child := held()) is not None]
 
     def __reduce__(self) -> Any:
         # what an instance holds is not part of its copies
