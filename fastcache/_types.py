@@ -9,7 +9,10 @@ __all__ = ["MISSING", "Missing"]
 
 @final
 class Missing:
-    """The type of `MISSING`, of which there is one instance in a process: copies and pickles are it."""
+    """The type of `MISSING`: what a loader returns for a key that the source does not have.
+
+    To be compared with `is`. There is one instance in a process: copies and pickles are it.
+    """
 
     __slots__ = ()
 
@@ -29,7 +32,6 @@ class Missing:
         return self
 
 
-#: What a loader returns for a key that the source does not have. Compare with `is`.
 MISSING: Final[Missing] = object.__new__(Missing)
 
 

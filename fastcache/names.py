@@ -279,13 +279,10 @@ class Namespace(MutableMapping[Any, V]):
 
     def popitem(self) -> tuple[Any, V]:
         """Remove and return any one pair; KeyError if there is none. O(entries of the cache)."""
-        while True:
-            for key in self:
-                if (value := self.pop(key, _ABSENT)) is not _ABSENT:
-                    return key, value
-                break  # somebody else took it, and the iterator may have been disturbed
-            else:
-                raise KeyError(f"the name space {self._path!r} is empty")
+        while (key := next(self._held(), _ABSENT)) is not _ABSENT:
+            if (value := self.pop(key, _ABSENT)) is not _ABSENT:
+                return key, value
+        raise KeyError(f"the name space {self._path!r} is empty")
 
     def bump(self, key: Hashable = _ABSENT, /) -> None:
         """The next version: whatever is stored so far is dead at once, and never returned again.
@@ -306,16 +303,24 @@ class Namespace(MutableMapping[Any, V]):
         """bump(), and what was stored under these keys past the name space. O(entries of the
         cache)."""
         self.bump()
-        self.delete_many(list(self))
+        self.delete_many(self._held())
 
     # ---- as a mapping --------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
         """The live keys, as they were given, without those nested. O(entries of the cache);
         RuntimeError if the cache got a new key meanwhile."""
+        return self._own(self._cache)
+
+    def _held(self) -> Iterator[Any]:
+        """The live keys at one moment, whatever other threads store meanwhile."""
+        hottest = getattr(self._cache, "hottest", None)
+        return self._own(list(self._cache) if hottest is None else hottest())
+
+    def _own(self, keys: Iterable[Any]) -> Iterator[Any]:
         path, prefix = self._path, self._prefix
         start = len(prefix)
-        for full in self._cache:
+        for full in keys:
             if type(full) is str:
                 if full.startswith(prefix):
                     yield full[start:]
@@ -326,10 +331,10 @@ class Namespace(MutableMapping[Any, V]):
 
     def __len__(self) -> int:
         """The number of live keys. O(entries of the cache)."""
-        return sum(1 for _ in self)
+        return sum(1 for _ in self._held())
 
     def __bool__(self) -> bool:
-        return next((True for _ in self), False)
+        return next((True for _ in self._held()), False)
 
     def values(self) -> _Values[V]:
         """A view of the live values. Reading it is no access."""
@@ -338,6 +343,10 @@ class Namespace(MutableMapping[Any, V]):
     def items(self) -> _Items[V]:
         """A view of the live (key, value) pairs. Reading it is no access."""
         return _Items(self)
+
+
+# what help() shows of the class
+Namespace.__new__.__dict__["__wrapped__"] = Namespace.__init__
 
 
 class _Items(ItemsView[Any, V]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import enum
+import inspect
 import pickle
 import sys
 import threading
@@ -305,6 +306,28 @@ def test_popitem(cache: Cache[Any, Any], users: Namespace[Any]) -> None:
     assert dict(cache) == {"other": 0}
 
 
+@pytest.mark.parametrize("call", [len, bool, Namespace.popitem, Namespace.clear])
+def test_other_threads_may_store_meanwhile(
+    cache: Cache[Any, Any], users: Namespace[Any], call: Any
+) -> None:
+    """They come between any two lines of Python, and so they do here."""
+
+    def store(*_: Any) -> Any:
+        cache[object()] = 1
+        return store
+
+    cache.update(foreign=1, others=2)
+    users.update(a=1, b=2)
+    tracer = sys.gettrace()
+    sys.settrace(store)
+    try:
+        result = call(users)
+    finally:
+        sys.settrace(tracer)
+    assert result in (2, True, ("a", 1), ("b", 2), None)
+    assert len(users) == {len: 2, bool: 2, Namespace.popitem: 1, Namespace.clear: 0}[call]
+
+
 def test_clear_takes_what_was_stored_past_it(cache: Cache[Any, Any], users: Namespace[Any]) -> None:
     users["a"] = 1
     cache["user:b"] = cache["user", 3] = cache["other"] = 2
@@ -320,6 +343,7 @@ def test_what_it_says_of_itself(cache: Cache[Any, Any]) -> None:
     assert repr(ns) == f"<fastcache.Namespace 'a%3Ab@2/7' of {cache!r}>"
     with pytest.raises(TypeError, match="unhashable"):
         hash(ns)
+    assert [*inspect.signature(Namespace).parameters] == ["cache", "name", "version"]
 
 
 def test_copies() -> None:

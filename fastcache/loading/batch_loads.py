@@ -189,7 +189,9 @@ class BatchLoads:
                 if not ended:
                     found[w.key] = self._checked([w.key], (yield CALL, [w.key]))[w.key]
                 elif again and not waited and not w.leads:  # it began before this was asked for
-                    found[w.key] = yield from self._steps([w.key], False, instance, loop, True, True)
+                    found[w.key] = yield from self._steps(
+                        [w.key], False, instance, loop, True, True
+                    )
                 elif w.flight.landed or w.flight.failed:
                     found[w.key] = outcome(w)
                 elif w.own is not None:

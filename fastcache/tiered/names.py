@@ -117,7 +117,7 @@ class TieredNamespace(Namespace[V]):
             f"the name space {str(self)!r} is in a tiered cache, which does not have this call"
         )
 
-    __getitem__ = __contains__ = __setitem__ = __delitem__ = __iter__ = __len__ = _refuse
+    __getitem__ = __contains__ = __setitem__ = __delitem__ = __iter__ = _held = _refuse
     peek = ttl = entry = setdefault = pop = popitem = incr = keys = values = items = update = (
         _refuse
     )
