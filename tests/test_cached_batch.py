@@ -569,6 +569,9 @@ def test_methods_are_like_others() -> None:
     assert a.load == a.load and hash(a.load) == hash(a.load) and a.load != Users().load
     assert a.load.__name__ == "load" and a.load.__doc__ == "Loads users." and a.load.__self__ is a
     assert a.load.__func__ is Users.load and "Users.load" in repr(a.load)
+    assert a.load.__module__ == __name__ and a.load.__qualname__ == "Users.load"
+    assert [*inspect.signature(a.load).parameters] == ["keys"]
+    assert [*inspect.signature(Users.load).parameters] == ["self", "keys"]
     assert pickle.loads(pickle.dumps(a.load)).__func__ is Users.load
     assert inspect.iscoroutinefunction(a.aload) and not inspect.iscoroutinefunction(a.load)
     with pytest.raises(TypeError, match="instance first"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from fastcache._core import Cache, CacheInfo, count_under, empty_like, forget_under
@@ -240,6 +242,7 @@ class _BoundBatch:
     def __init__(self, function: BatchFunction, instance: Any) -> None:
         self.__func__ = function
         self.__self__ = instance
+        self.__module__ = function.__module__  # else it were that of this class
 
     def __call__(self, /, *args: Any) -> Any:
         return self.__func__(self.__self__, *args)
@@ -269,6 +272,10 @@ class _BoundBatch:
     @property
     def __doc__(self) -> str | None:  # type: ignore[override]
         return self.__func__.__doc__
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(MethodType(self.__func__.__wrapped__, self.__self__))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__func__, name)
