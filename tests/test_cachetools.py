@@ -9,6 +9,7 @@ import inspect
 import math
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -163,6 +164,9 @@ def test_repr_of_a_cache_that_holds_itself(make: Callable[..., Any]) -> None:
 def test_bounds(make: Callable[..., Any]) -> None:
     for wrong in (-1, -0.5, -math.inf):
         with pytest.raises(ValueError, match=rf"maxsize must be non-negative, not {wrong}"):
+            make(wrong)
+    for wrong in ("5", None, [5]):
+        with pytest.raises(TypeError, match=re.escape(f"maxsize must be a number, not {wrong!r}")):
             make(wrong)
     for nothing in (0, 0.5):
         with pytest.raises(ValueError, match="value too large"):

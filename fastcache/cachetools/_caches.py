@@ -56,7 +56,11 @@ class Cache(MutableMapping[K, V]):
             cls._fc_direct = False
 
     def __init__(self, maxsize: float, getsizeof: Callable[[V], float] | None = None) -> None:
-        if maxsize < 0:
+        try:
+            negative = maxsize < 0
+        except TypeError:
+            raise TypeError(f"maxsize must be a number, not {maxsize!r}") from None
+        if negative:
             raise ValueError(f"maxsize must be non-negative, not {maxsize!r}")
         if getsizeof is not None:
             self.getsizeof = getsizeof  # type: ignore[assignment, method-assign]
