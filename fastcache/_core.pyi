@@ -40,6 +40,7 @@ _K = TypeVar("_K")
 _V = TypeVar("_V")
 _T = TypeVar("_T")
 _D = TypeVar("_D")
+_Error = TypeVar("_Error", bound=BaseException)
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _V_co = TypeVar("_V_co", covariant=True)
@@ -52,6 +53,7 @@ _Tag: TypeAlias = str | bytes | int | tuple[_Tag, ...]
 
 _CallKey: TypeAlias = CallKey | int | str
 
+free_threaded: Final[bool]
 POLICY_NAMES: Final[tuple[str, ...]]
 
 @type_check_only
@@ -476,6 +478,7 @@ class Flight:
     def landed(self) -> bool: ...
     @property
     def failed(self) -> bool: ...
+    def to_raise(self) -> BaseException: ...
     @property
     def running(self) -> bool: ...
     def hand_over(self) -> None: ...
@@ -505,6 +508,7 @@ class Flight:
 @final
 class Pending: ...
 
+def copy_of_error(error: _Error, /) -> _Error | None: ...
 def board(
     cache: Cache[Any, Any],
     key: Hashable,

@@ -93,6 +93,9 @@ cdef extern from "compat.h":
     void show "fc_show"(uint32_t*, uint32_t) noexcept
     uint64_t glance_64 "fc_glance_64"(const uint64_t*) noexcept
     void show_64 "fc_show_64"(uint64_t*, uint64_t) noexcept
+    void add_64 "fc_add_64"(uint64_t*, uint64_t) noexcept
+    bint take_64 "fc_take_64"(uint64_t*) noexcept
+    bint claim "fc_claim"(uint32_t*, uint32_t, uint32_t) noexcept
     const bint FREE_THREADED "FC_FREE_THREADED"
     int64_t clock_precise "fc_clock_precise"() noexcept
     int64_t clock_coarse "fc_clock_coarse"() noexcept
@@ -168,6 +171,9 @@ cdef extern from "compat.h":
     void forget_stop "fc_forget_stop"() noexcept
     bint type_has_dict "fc_type_has_dict"(PyObject*) noexcept
     PyObject* instance_item "fc_instance_item"(PyObject*, PyObject*) noexcept
+    PyObject* dict_held "fc_dict_held"(PyObject*, PyObject*) noexcept
+    void keep "fc_keep"(PyObject*) noexcept
+    void leave_it "fc_leave"(PyObject*) noexcept
     object PyObject_GenericGetDict(PyObject*, void*)
     PyObject* weak_target "fc_weak_target"(PyObject*) noexcept
     PyObject** tuple_items "fc_tuple_items"(PyObject*) noexcept
@@ -223,6 +229,7 @@ cdef enum:
     SET = 0
     ADD = 1
 
+free_threaded = bool(FREE_THREADED)
 POLICY_NAMES = ("lru", "fifo", "lfu")       # by Policy.kind
 cdef tuple POLICIES = POLICY_NAMES
 cdef tuple CAUSES = ("explicit", "replaced", "size", "expired")
@@ -731,6 +738,7 @@ include "_core_store.pxi"
 include "_core_fast.pxi"
 include "_core_whole.pxi"
 include "_core_flights.pxi"
+include "_core_errors.pxi"
 include "_core_loads.pxi"
 include "_core_ops.pxi"
 

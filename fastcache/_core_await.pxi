@@ -24,13 +24,14 @@ cdef class CachedCall:
     cdef tuple args         # positional, then the values of keywords
     cdef tuple names        # of these, or None
     cdef object inner       # the loader's coroutine, once it is a miss
-    cdef int stage
+    cdef uint32_t stage
     cdef object __weakref__
 
     def __await__(self):
-        if self.stage == CLOSED:
+        cdef uint32_t stage = glance(&self.stage)
+        if stage == CLOSED:
             raise RuntimeError("cannot reuse already awaited coroutine")
-        if self.stage != CREATED:
+        if stage != CREATED:
             raise RuntimeError("coroutine is being awaited already")
         return self
 
@@ -46,30 +47,26 @@ cdef class CachedCall:
 
     def throw(self, type, value=None, traceback=None, /):
         """Raise an exception where it waits, as the throw of a coroutine."""
-        cdef object inner = self.inner
-        if self.stage == CLOSED:
-            raise RuntimeError("cannot reuse already awaited coroutine")
-        if self.stage == EXECUTING:
-            raise ValueError("coroutine already executing")
+        refuse(glance(&self.stage))
         if value is None:
             value = type if isinstance(type, BaseException) else type()
         elif not isinstance(value, BaseException):
             value = type(value)
         if traceback is not None:
             value = value.with_traceback(traceback)
-        if self.stage == CREATED:
+        if claim(&self.stage, CREATED, EXECUTING):
             close_call(self)
             raise value
-        self.stage = EXECUTING
+        go_on(self)
         try:
-            value = inner.throw(value)
+            value = self.inner.throw(value)
         except StopIteration as stop:
             value = stop.value
         except BaseException:
             close_call(self)
             raise
         else:
-            self.stage = SUSPENDED
+            show(&self.stage, SUSPENDED)
             return value
         finish = self.function
         close_call(self)
@@ -77,37 +74,36 @@ cdef class CachedCall:
 
     def close(self):
         """Give up, as the close of a coroutine."""
-        cdef object inner = self.inner
-        if self.stage == EXECUTING:
-            raise ValueError("coroutine already executing")
-        if inner is None:
+        if claim(&self.stage, CREATED, EXECUTING):
             close_call(self)
-            return
-        self.stage = EXECUTING
-        try:
-            inner.close()
-        finally:
-            close_call(self)
+        elif glance(&self.stage) != CLOSED:
+            go_on(self)
+            try:
+                self.inner.close()
+            finally:
+                close_call(self)
 
     @property
     def cr_await(self):
-        return self.inner
+        return inner_of(self)
 
     @property
     def cr_running(self):
-        return self.stage == EXECUTING
+        return glance(&self.stage) == EXECUTING
 
     @property
     def cr_suspended(self):
-        return self.stage == SUSPENDED
+        return glance(&self.stage) == SUSPENDED
 
     @property
     def cr_frame(self):
-        return None if self.inner is None else self.inner.cr_frame
+        inner = inner_of(self)
+        return None if inner is None else inner.cr_frame
 
     @property
     def cr_code(self):
-        return None if self.inner is None else self.inner.cr_code
+        inner = inner_of(self)
+        return None if inner is None else inner.cr_code
 
     @property
     def cr_origin(self):
@@ -143,9 +139,46 @@ cdef int warn_of_no_await(Cached function) except -1:
     return 0
 
 
-cdef int close_call(CachedCall self) except -1:
-    self.stage = CLOSED
+# Whoever has made a call EXECUTING has it for himself, but for those who look at its coroutine.
+cdef fc_mutex inner_mutex
+
+
+cdef object inner_of(CachedCall self):
+    cdef object inner
+    mutex_lock(&inner_mutex)
+    inner = self.inner
+    mutex_unlock(&inner_mutex)
+    return inner
+
+
+cdef int forget_inner(CachedCall self) except -1:
+    cdef object inner           # released last
+    mutex_lock(&inner_mutex)
+    inner = self.inner
     self.inner = None
+    mutex_unlock(&inner_mutex)
+    return 0
+
+
+cdef int refuse(uint32_t stage) except -1:
+    if stage == CLOSED:
+        raise RuntimeError("cannot reuse already awaited coroutine")
+    if stage == EXECUTING:
+        raise ValueError("coroutine already executing")
+    return 0
+
+
+cdef int go_on(CachedCall self) except -1:
+    if not claim(&self.stage, SUSPENDED, EXECUTING):
+        refuse(glance(&self.stage))
+        raise ValueError("coroutine already executing")     # it was, until a moment ago
+    return 0
+
+
+cdef int close_call(CachedCall self) except -1:
+    show(&self.stage, CLOSED)
+    if self.inner is not None:
+        forget_inner(self)
     self.instance = None
     self.only = None
     self.args = None
@@ -190,10 +223,10 @@ cdef int begin(CachedCall self, PyObject *sent, PyObject **result) except -1:
     """RETURN with the value of a hit; NEXT: there is a coroutine to go on with."""
     cdef PyObject *value
     cdef Py_ssize_t nkw
-    if likely(self.stage == CREATED):
+    if likely(claim(&self.stage, CREATED, EXECUTING)):
         if unlikely(sent != <PyObject*>None):
+            show(&self.stage, CREATED)
             raise TypeError("can't send non-None value to a just-started coroutine")
-        self.stage = EXECUTING
         if likely(self.args is None):
             value = self.function.inner(<PyObject*>self.function, raw_only(<PyObject*>self), 1, NULL)
         else:
@@ -211,11 +244,7 @@ cdef int begin(CachedCall self, PyObject *sent, PyObject **result) except -1:
         self.inner = (<Pending>value).coroutine
         decref(value)
         return NEXT
-    if self.stage == CLOSED:
-        raise RuntimeError("cannot reuse already awaited coroutine")
-    if self.stage == EXECUTING:
-        raise ValueError("coroutine already executing")
-    self.stage = EXECUTING
+    go_on(self)
     return NEXT
 
 

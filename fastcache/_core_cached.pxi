@@ -9,8 +9,11 @@
 #   call_keyed     makes the key by a function; else `call` and `call_shaped` hash arguments in place
 # A miss is `load_by_flight` where nothing but storing is asked for, else `loader.missed` (loading/).
 
+from cpython.dict cimport PyDict_SetItem
+from cpython.weakref cimport PyWeakref_NewRef
+
 cdef dict EMPTY = {}
-cdef object _weak_reference = None      # weakref.ref, from the first method on
+cdef fc_mutex children_mutex    # over which Cached is an instance's: two threads may have made one
 
 
 @cython.final
@@ -70,8 +73,9 @@ cdef class Cached(CachedFunction):
     def _make_method(self, slot, binder):
         """From now on the first argument is the instance, that holds its entries under `slot`."""
         set_binder(self, binder)
-        self.children = set()
         self.per_instance = True
+        self.beside = {}
+        self.children = set()
         self.slot = _sys.intern(slot)
         hash(self.slot)             # call_method takes it from the str
         self.vectorcall = <vectorcallfunc><void*>call_method
@@ -107,7 +111,8 @@ cdef class Cached(CachedFunction):
             return CacheInfo(sum([i.hits for i in infos]), sum([i.misses for i in infos]), self.shown_maxsize,
                              sum([i.currsize for i in infos]))
         if self.prefix is not None:
-            return CacheInfo(self.own_hits, self.own_misses, self.cache.maxsize, count_under(self.cache, self.prefix))
+            return CacheInfo(glance_64(&self.own_hits), glance_64(&self.own_misses), self.cache.maxsize,
+                             count_under(self.cache, self.prefix))
         return info_of(self.cache)
 
     def cache_clear(self):
@@ -117,11 +122,13 @@ cdef class Cached(CachedFunction):
             for child in children_of(self):
                 (<Cached>child).cache_clear()
         elif self.trust is not None:
-            self.own_hits = self.own_misses = 0
+            show_64(&self.own_hits, 0)
+            show_64(&self.own_misses, 0)
             return self.loader.clear()
         elif self.prefix is not None:
             forget_under(self.cache, self.prefix)
-            self.own_hits = self.own_misses = 0
+            show_64(&self.own_hits, 0)
+            show_64(&self.own_misses, 0)
         else:
             self.cache.clear()
             counts(self.cache, True)
@@ -307,8 +314,9 @@ cdef PyObject* call_method(PyObject *function, PyObject **args, size_t nargsf, P
     child = instance_item(args[0], raw_slot(function))
     if likely(child != NULL) and likely(type_of(child) == <PyTypeObject*>Cached) and \
             likely(raw_is_of(child, function, args[0])):
-        incref(child)
+        keep(child)
     else:
+        leave_it(child)
         child = raw_child_of(function, args[0])
         if unlikely(child == NULL):
             return NULL
@@ -363,13 +371,13 @@ cdef PyObject* keyed(CachedFunction function, PyObject **args, size_t nargsf, Py
     if r == UNSURE:
         r = look(self.cache, <PyObject*>key, hash, &value)
     if r:
-        self.own_hits += 1
+        add_64(&self.own_hits, 1)
         if r == 2:
             found = owned(value)
             self.loader.due(self, key, given, named or {})
             incref(<PyObject*>found)
         return value
-    self.own_misses += 1
+    add_64(&self.own_misses, 1)
     given_value = loaded(self, key, hash, given, named)
     incref(<PyObject*>given_value)
     return <PyObject*>given_value
@@ -467,35 +475,48 @@ cdef object checked_key(Cached self, object key):
 cdef Cached child_of(Cached self, object instance):
     """The Cached of an instance, made if it has none. One that came along when the instance was copied
     is another's."""
-    cdef object attributes = None, entry
-    cdef PyObject *held
+    cdef object attributes = None
     cdef Cached child
     if type_has_dict(<PyObject*>instance):
         attributes = PyObject_GenericGetDict(<PyObject*>instance, NULL)
-        held = dict_item(attributes, <PyObject*>self.slot)
-        if held != NULL and type_of(held) == <PyTypeObject*>Cached and raw_is_of(held, <PyObject*>self, <PyObject*>instance):
-            return <Cached><object>held
+        child = held_by(self, attributes, instance)
     else:
         child = beside_of(self, instance)
-        if child is not None:
-            return child
+    if child is not None:
+        return child
     child = make_child(self, instance)
-    if attributes is None:
-        return put_beside(self, instance, child)
-    held = dict_item(attributes, <PyObject*>self.slot)      # making one may have run user code
-    if held != NULL and type_of(held) == <PyTypeObject*>Cached and raw_is_of(held, <PyObject*>self, <PyObject*>instance):
-        return <Cached><object>held
-    attributes[self.slot] = child
-    return child
+    return put_beside(self, instance, child) if attributes is None else put_into(self, attributes, instance, child)
+
+
+cdef object in_slot(Cached self, object attributes):
+    """What an instance's __dict__ has for this method, whosever it is; or None."""
+    cdef PyObject *held = dict_held(<PyObject*>attributes, <PyObject*>self.slot)
+    return None if held == NULL else owned(held)
+
+
+cdef Cached held_by(Cached self, object attributes, object instance):
+    """The instance's Cached, if its __dict__ has it, or None."""
+    cdef object held = in_slot(self, attributes)
+    return <Cached>held if type(held) is Cached and is_of(<Cached>held, self, instance) else None
+
+
+cdef Cached put_into(Cached self, object attributes, object instance, Cached child):
+    cdef object old = None      # released last
+    cdef Cached other
+    mutex_lock(&children_mutex)
+    try:
+        other = held_by(self, attributes, instance)     # making one may have run user code, and other threads
+        if other is None:
+            old = in_slot(self, attributes)
+            PyDict_SetItem(attributes, self.slot, child)
+            other = child
+    finally:
+        mutex_unlock(&children_mutex)
+    return other
 
 
 cdef Cached make_child(Cached self, object instance):
-    global _weak_reference
-    cdef Cached child
-    if _weak_reference is None:
-        import weakref
-        _weak_reference = weakref.ref
-    child = Cached(self.function, empty_like(self.cache), self.typed, self.shown_maxsize)
+    cdef Cached child = Cached(self.function, empty_like(self.cache), self.typed, self.shown_maxsize)
     child.loader = self.loader
     child.simple = self.simple
     child.asynchronous = self.asynchronous
@@ -513,41 +534,54 @@ cdef Cached make_child(Cached self, object instance):
     child.inner = self.inner
     set_entry(child)
     try:
-        child.owner = _weak_reference(instance)
+        child.owner = PyWeakref_NewRef(instance, None)
         child.owner_is_weak = True
     except TypeError:
         child.owner = instance      # a cycle, for the collector
-    # not a WeakSet, which other threads' instances would disturb as it is read
-    self.children.add(_weak_reference(child, self.children.discard))
+    self.children.add(PyWeakref_NewRef(child, self.children.discard))
     return child
 
 
 cdef Cached beside_of(Cached self, object instance):
-    cdef object entry = self.beside.get(id(instance)) if self.beside is not None else None
+    cdef object entry = self.beside.get(id(instance))
     return <Cached>entry[1] if entry is not None and entry[0]() is instance else None
 
 
 cdef Cached put_beside(Cached self, object instance, Cached child):
     cdef object number = id(instance)
-    cdef object beside
+    cdef dict beside = self.beside
     cdef Cached other
-    if self.beside is None:
-        self.beside = {}
-    beside = self.beside
+    cdef object entry, old = None   # released last
     if not child.owner_is_weak:
         raise TypeError(f"{name_of(self)}: {type(instance).__name__} objects have neither a __dict__ nor weak "
                         "references, so they cannot hold cached results")
 
     def forget(reference):
-        if beside.get(number, (None,))[0] is reference:
-            del beside[number]
+        forget_beside(beside, number, reference)
 
-    entry = (_weak_reference(instance, forget), child)
-    other = beside_of(self, instance)       # making one may have run other threads
-    if other is not None:
-        return other
-    beside[number] = entry
-    return child
+    entry = (PyWeakref_NewRef(instance, forget), child)
+    mutex_lock(&children_mutex)
+    try:
+        other = beside_of(self, instance)       # making one may have run other threads
+        if other is None:
+            old = beside.get(number)            # of an object that had the same id
+            beside[number] = entry
+            other = child
+    finally:
+        mutex_unlock(&children_mutex)
+    return other
+
+
+cdef int forget_beside(dict beside, object number, object reference) except -1:
+    cdef object entry = None        # released last
+    mutex_lock(&children_mutex)
+    try:
+        entry = beside.get(number)
+        if entry is not None and entry[0] is reference:
+            del beside[number]
+    finally:
+        mutex_unlock(&children_mutex)
+    return 0
 
 
 cdef bint is_of(CachedFunction child, CachedFunction parent, object instance) noexcept:
@@ -573,7 +607,8 @@ cdef Cached child_given(Cached self, tuple args):
 
 
 cdef list children_of(Cached self):
-    return [child for child in [reference() for reference in list(self.children)] if child is not None]
+    # a list first, in one step: others may be made meanwhile, which a WeakSet does not bear
+    return [child for reference in list(self.children) if (child := reference()) is not None]
 
 
 # ---- caches that several functions share -----------------------------------------------------
@@ -621,7 +656,7 @@ cdef int fence_under(Cache cache, object prefix) except -1:
     for flight in all_flights(cache):
         if is_under((<Flight>flight).key, prefix):
             lock(cache)
-            (<Flight>flight).fenced = True
+            (<Flight>flight).was_fenced = True
             unregister(cache, <Flight>flight)
             unlock(cache)
     return 0

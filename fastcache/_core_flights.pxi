@@ -121,20 +121,21 @@ cdef class Flight:
     cdef unsigned long leader   # its thread
     cdef unsigned long handed_by    # the thread that handed it over, while it waits for that
     cdef readonly object loop   # its event loop, if a task leads
-    cdef public object task     # ... that task, if it ends with the last who waits
+    cdef object leading_task    # ... that task, if it ends with the last who waits
     cdef uint32_t state
-    cdef readonly bint fenced
+    cdef bint was_fenced
     cdef bint detached          # nobody finds it any more, but for fences
     cdef bint ended
     cdef readonly object value
     cdef readonly object error
     cdef readonly object trace  # the error's traceback when the load ended
+    cdef object twin            # a copy of the error, see _core_errors.pxi
     cdef uint32_t *tags         # record numbers, the leader's while it runs
     cdef uint32_t ntags
     cdef uint64_t sequence      # invalidations of these after this one count
     cdef set invalidated        # tags invalidated meanwhile, where its own come with the value
     cdef list callbacks         # of followers; None once it has ended
-    cdef readonly Py_ssize_t followers
+    cdef Py_ssize_t waiting     # followers
     cdef int64_t started        # ns
     cdef readonly double cost   # seconds that it took; negative: not loaded
     cdef unsigned int generation
@@ -151,17 +152,45 @@ cdef class Flight:
     def running(self):
         return glance(&self.state) == RUNNING
 
+    @property
+    def fenced(self):
+        cdef bint fenced
+        lock(self.cache)
+        fenced = self.was_fenced
+        unlock(self.cache)
+        return fenced
+
+    @property
+    def followers(self):
+        cdef Py_ssize_t n
+        mutex_lock(&graph_mutex)
+        n = self.waiting
+        mutex_unlock(&graph_mutex)
+        return n
+
+    @property
+    def task(self):
+        cdef object task
+        lock(self.cache)
+        task = self.leading_task
+        unlock(self.cache)
+        return task
+
+    @task.setter
+    def task(self, task):
+        set_task(self, task)
+
     # ---- the leader --------------------------------------------------------------------------
 
     def hand_over(self):
         """Another thread, not known yet, will lead. Until `let_go`, what interrupts this thread (a
         signal handler, a __del__) does not wait for it."""
-        self.handed_by = thread_ident()
+        set_handed_by(self, thread_ident())
         set_leader(self, 0)
 
     def let_go(self):
         """The thread that handed it over no longer waits for it."""
-        self.handed_by = 0
+        set_handed_by(self, 0)
 
     def enter(self):
         """Before the function is called, in the thread or task that calls it: loads from within know
@@ -185,7 +214,7 @@ cdef class Flight:
                 hold_tags(self.cache, &o, tags)
                 if self.invalidated is not None and not self.invalidated.isdisjoint(tags):
                     lock(self.cache)
-                    self.fenced = True
+                    self.was_fenced = True
                     unlock(self.cache)
             o.soft = extra > 0 or lead > 0
             o.failure = False
@@ -195,9 +224,10 @@ cdef class Flight:
             self.value = value if given is UNSET else given
             show(&self.state, LANDED)
         except Exception as error:
-            self.error = error
-            self.trace = error.__traceback__
-            show(&self.state, FAILED)
+            try:
+                set_error(self, error)
+            finally:
+                show(&self.state, FAILED)
             raise
         except BaseException:
             show(&self.state, ABANDONED)
@@ -219,10 +249,11 @@ cdef class Flight:
                 o.extra = o.lead = 0
                 store_loaded(self, &o, kept, ttl, None, 0 if self.cache.weigher is not None else UNSET)
         finally:
-            self.error = error
-            self.trace = error.__traceback__
-            show(&self.state, FAILED)
-            end_flight(self)
+            try:
+                set_error(self, error)
+            finally:
+                show(&self.state, FAILED)
+                end_flight(self)
 
     def abandon(self):
         """End with nothing: a follower takes over."""
@@ -240,7 +271,7 @@ cdef class Flight:
         if glance(&self.state) == RUNNING and leader_of(self) == thread_ident() and \
                 not (asynchronous and self.loop is not None):
             return None
-        if self.handed_by == thread_ident() and not own and leader_of(self) == 0:
+        if not own and was_handed_by(self, thread_ident()):
             return None
         mine = ancestors()
         if token is None:
@@ -250,7 +281,7 @@ cdef class Flight:
             circle = would_circle(mine, self)
             if not circle:
                 _waits[token] = (mine, self)
-                self.followers += 1
+                self.waiting += 1
         finally:
             mutex_unlock(&graph_mutex)
         return None if circle else token
@@ -258,14 +289,20 @@ cdef class Flight:
     def unfollow(self, token):
         """After waiting; how many others still wait."""
         cdef Py_ssize_t left
+        cdef object gone            # released last, since flights have values with destructors
         mutex_lock(&graph_mutex)
         try:
-            if _waits.pop(token, None) is not None:
-                self.followers -= 1
-            left = self.followers
+            gone = _waits.pop(token, None)
+            if gone is not None:
+                self.waiting -= 1
+            left = self.waiting
         finally:
             mutex_unlock(&graph_mutex)
         return left
+
+    def to_raise(self):
+        """What it ended in, if it has failed, to be raised by one of those who wanted its value."""
+        return error_to_raise(self)
 
     def wait(self, seconds=None):
         """Block until it has ended; False after that many seconds. Looks once a second whether its
@@ -355,6 +392,29 @@ cdef void set_leader(Flight self, unsigned long leader) noexcept:
     unlock(self.cache)
 
 
+cdef void set_handed_by(Flight self, unsigned long thread) noexcept:
+    lock(self.cache)
+    self.handed_by = thread
+    unlock(self.cache)
+
+
+cdef bint was_handed_by(Flight self, unsigned long thread) noexcept:
+    """Whether that thread has handed it over, and nobody leads it yet."""
+    cdef bint handed
+    lock(self.cache)
+    handed = self.handed_by == thread and self.leader == 0
+    unlock(self.cache)
+    return handed
+
+
+cdef void set_task(Flight self, object task) noexcept:
+    cdef object old                 # released last
+    lock(self.cache)
+    old = self.leading_task
+    self.leading_task = task
+    unlock(self.cache)
+
+
 cdef bint abandon_if_dead(Flight self) except -1:
     cdef unsigned long leader
     if glance(&self.state) != RUNNING:
@@ -377,7 +437,7 @@ cdef int abandon_flight(Flight self) except -1:
     mine = self.state == RUNNING
     if mine:
         show(&self.state, ABANDONED)
-        self.fenced = True      # a loop may run again, and then bring a value that no fence has met
+        self.was_fenced = True  # a loop may run again, and then bring a value that no fence has met
     unlock(self.cache)
     if mine:
         end_flight(self)
@@ -421,10 +481,14 @@ cdef int end_flight(Flight self) except -1:
     give_back_tags(self)
     if self.loop is None:
         leave(leader_of(self), self)
-    self.task = None
+    set_task(self, None)
     self.landing.release()
     while callbacks:
-        callbacks.pop()()
+        try:
+            callback = callbacks.pop()
+        except IndexError:
+            break                   # `forget` took back the last one
+        callback()
     return 0
 
 
@@ -480,7 +544,7 @@ cdef void fence_flights(Cache self, uint64_t hash) noexcept:
     flights = dict_item(self.flights, number)
     if flights != NULL:
         for flight in <list>flights:
-            (<Flight>flight).fenced = True
+            (<Flight>flight).was_fenced = True
         if dict_del(self.flights, number) < 0:
             PyErr_Clear()
     decref(number)
@@ -492,7 +556,7 @@ cdef void fence_every_flight(Cache self) noexcept:
     cdef PyObject *flights
     while PyDict_Next(self.flights, &at, &number, &flights):
         for flight in <list>flights:
-            (<Flight>flight).fenced = True
+            (<Flight>flight).was_fenced = True
     self.flights.clear()
 
 
@@ -503,7 +567,7 @@ cdef void fence_of_tag(Cache self, list running, uint32_t record) noexcept:
     for flight in running:
         for i in range(flight.ntags):
             if flight.tags[i] == record:
-                flight.fenced = True
+                flight.was_fenced = True
                 unregister(self, flight)
                 break
 
@@ -563,7 +627,7 @@ cdef Flight flight_of(Cache self, object key, uint64_t hash):
         for flight in list(flights):
             if compare(<PyObject*>flight.key, <PyObject*>key, Py_EQ):
                 lock(self)
-                hidden = flight.fenced or flight.detached
+                hidden = flight.was_fenced or flight.detached
                 unlock(self)
                 if not hidden:
                     return flight

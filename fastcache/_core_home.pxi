@@ -39,10 +39,10 @@ cdef PyObject* call_at_home(PyObject *function, PyObject **args, size_t nargsf, 
 cdef int arrive(Cached self) except -1:
     cdef PyObject *hook
     cdef object loop = self.loader.arrived(self)
-    self.home = UNSET
+    raw_set_home(<PyObject*>self, <PyObject*>UNSET)
     hook = loop_hook()
     if hook != NULL and getattr(<object>hook, "__self__", None) is loop:
-        self.home = <object>hook
+        raw_set_home(<PyObject*>self, hook)
     return 0
 
 

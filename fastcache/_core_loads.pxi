@@ -46,28 +46,11 @@ cdef object load_by_flight(Cache self, object key, uint64_t hash, object functio
         if glance(&flight.state) == LANDED:
             return flight.value
         if glance(&flight.state) == FAILED:
-            raise error_for_follower(flight)
+            raise error_to_raise(flight)
         # abandoned: take over, unless another follower has, or has stored it
         value = peek(self, key, ABSENT)
         if value is not ABSENT:
             return value
-
-
-cdef object error_for_follower(Flight flight):
-    """The error that the leader met. Without the GIL a copy of it, where it can be copied: threads that
-    raise one exception at the same time write its traceback at the same time, and CPython crashes."""
-    cdef object own = None
-    if FREE_THREADED:
-        import copy
-        try:
-            own = copy.copy(flight.error)
-        except Exception:
-            pass                # not made for it
-        if type(own) is type(flight.error) and own is not flight.error:
-            own.__cause__ = flight.error
-            return own
-    # each waiter's traceback begins where the load ended, not where another's did
-    return flight.error.with_traceback(flight.trace)
 
 
 cdef object lead(Flight flight, object function, tuple args, dict kwargs, object ttl, object tti, object weight,
@@ -95,9 +78,10 @@ cdef object lead(Flight flight, object function, tuple args, dict kwargs, object
         show(&flight.state, LANDED)
         return value
     except Exception as error:
-        flight.error = error
-        flight.trace = error.__traceback__
-        show(&flight.state, FAILED)
+        try:
+            set_error(flight, error)
+        finally:
+            show(&flight.state, FAILED)
         raise
     except BaseException:
         show(&flight.state, ABANDONED)
@@ -129,7 +113,7 @@ cdef int store_loaded(Flight flight, Options *o, object value, object ttl, objec
         unlock(flight.cache)
     o.cost = flight.cost
     o.load = True
-    o.fenced = &flight.fenced
+    o.fenced = &flight.was_fenced
     put(flight.cache, <PyObject*>flight.key, flight.hash, <PyObject*>value, o, time_if_any(flight.cache), SET)
     o.tags = given.tags         # which the caller drops; the flight drops its own
     o.ntags = given.ntags
@@ -160,7 +144,10 @@ def board(Cache cache not None, key, /, *, loop=None, tags=(), late=False, again
         led.append(flight)
     try:
         if late:
-            flight.invalidated = set()
+            invalidated = set()
+            lock(cache)
+            flight.invalidated = invalidated
+            unlock(cache)
         take_tags(flight, tags)
         if not again:
             value = peek(cache, key, ABSENT)
@@ -219,9 +206,8 @@ def served(Cache cache not None, Cached function=None, /):
     """A miss (of `function`, in a cache it shares) turned out to be a hit, on an entry past its ttl or
     on a kept error."""
     lock(cache)
-    if function is not None and function.own_misses:
-        function.own_misses -= 1
-        function.own_hits += 1
+    if function is not None and take_64(&function.own_misses):
+        add_64(&function.own_hits, 1)
     if cache.misses:
         cache.misses -= 1
     cache.hits += 1

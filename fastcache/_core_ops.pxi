@@ -283,14 +283,14 @@ cdef int invalidate_tags(Cache self, tuple tags) except -1:
     cdef PyObject *number
     cdef list running = all_flights(self)
     for flight in running:
-        if flight.invalidated is not None:
-            # it may or may not get this tag; who comes from now on does not wait for it
-            lock(self)
-            flight.detached = True      # but still in the list: it may be fenced, or lose another tag
-            try:
+        lock(self)
+        try:
+            if flight.invalidated is not None:
+                # it may or may not get this tag; who comes from now on does not wait for it
+                flight.detached = True      # but still in the list: it may be fenced, or lose another tag
                 flight.invalidated.update(tags)
-            finally:
-                unlock(self)
+        finally:
+            unlock(self)
     for tag in tags:
         lock(self)
         try:

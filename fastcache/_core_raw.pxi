@@ -134,13 +134,14 @@ cdef extern from *:
     #define raw_packed(function, args, nargsf, names) FC_CORE(packed)((FC_FUNCTION)(function), args, nargsf, names)
     #define raw_begin(call, sent, result) FC_CORE(begin)((FC_CACHED_CALL)(call), sent, result)
     #define raw_ended(call) FC_CORE(ended)((FC_CACHED_CALL)(call))
-    #define raw_suspended(call) (((FC_CACHED_CALL)(call))->stage = 2)
+    #define raw_suspended(call) fc_show(&((FC_CACHED_CALL)(call))->stage, 2)
     #define raw_result(call, value) FC_CORE(result_of)((FC_CACHED_CALL)(call), value)
     #define raw_inner_coroutine(call) (((FC_CACHED_CALL)(call))->inner)
     #define raw_only(call) (&((FC_CACHED_CALL)(call))->only)
     static int FC_CORE(arrive)(FC_CACHED);
     static PyObject *FC_CORE(join_load)(FC_CACHED, PyObject **, size_t, PyObject *, PyObject *);
-    #define raw_home(f) (((FC_CACHED)(f))->home)
+    #define raw_home(f) fc_look(&((FC_CACHED)(f))->home)
+    #define raw_set_home(f, o) fc_put(&((FC_CACHED)(f))->home, o)
     #define raw_marker(f) (((FC_CACHED)(f))->marker)
     #define raw_below(f) (((FC_CACHED)(f))->below)
     #define raw_arrive(f) FC_CORE(arrive)((FC_CACHED)(f))
@@ -192,6 +193,7 @@ cdef extern from *:
     PyObject* raw_inner_coroutine(PyObject*) noexcept
     PyObject** raw_only(PyObject*) noexcept
     PyObject* raw_home(PyObject*) noexcept
+    void raw_set_home(PyObject*, PyObject*) noexcept
     PyObject* raw_marker(PyObject*) noexcept
     vectorcallfunc raw_below(PyObject*) noexcept
     int raw_arrive(PyObject*) noexcept

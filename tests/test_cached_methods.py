@@ -20,6 +20,7 @@ import pytest
 from _support import run_threads, until
 
 from fastcache import Cache, cached
+from fastcache._core import free_threaded
 from fastcache.testing import FakeClock
 
 #: What a class whose instances cannot hold results is refused with: 3.11 wraps it.
@@ -171,12 +172,13 @@ def test_a_method_that_returns_its_instance_is_collected() -> None:
 @pytest.mark.timing  # where memory is not used again at once, the test would show nothing
 def test_a_place_used_again_is_not_mistaken() -> None:
     """The id of a dead instance comes back."""
-    seen: dict[int, int] = {}
+    seen: set[int] = set()
     again = 0
-    for n in range(200):
+    # without the GIL memory comes back after some thousands only
+    for _ in range(20_000 if free_threaded else 200):
         instance = Slots()
         again += id(instance) in seen
-        seen[id(instance)] = n
+        seen.add(id(instance))
         assert instance.load.cache_info().currsize == 0
         instance.load(1)
         del instance
@@ -490,6 +492,10 @@ def test_methods_made_after_the_class() -> None:
     assert a.m.cache is not b.m.cache  # type: ignore[attr-defined]
 
 
+@pytest.mark.skipif(
+    free_threaded and sys.version_info < (3, 14),
+    reason="CPython 3.13t keeps classes for ever once it has had threads",
+)
 def test_methods_of_metaclasses() -> None:
     class Meta(type):
         @cached

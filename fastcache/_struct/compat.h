@@ -43,7 +43,10 @@ static inline int fc_clz64(uint64_t x) { unsigned long i; _BitScanReverse64(&i, 
  * the middle of an edit. But a fork may find a lock that was just handed to a thread that the
  * child does not have; so a lock knows the process it was last used in.
  *
- * fc_glance, fc_show: of what is read without the lock, since a late value does no harm. */
+ * fc_glance, fc_show: of what is read without the lock, since a late value does no harm.
+ * fc_add_64, fc_take_64: counters that have no lock; fc_take_64 says whether there was one left.
+ * fc_claim: from one stage to another, once. fc_put, fc_look: an object that has no lock, of which
+ * fc_look only tells the address. */
 #ifdef Py_GIL_DISABLED
 typedef struct { PyMutex mutex; uint32_t process; } fc_mutex;
 static uint32_t fc_process;         /* forks that led here */
@@ -67,6 +70,20 @@ static inline uint32_t fc_glance(const uint32_t *p) { return _Py_atomic_load_uin
 static inline void fc_show(uint32_t *p, uint32_t v) { _Py_atomic_store_uint32_release(p, v); }
 static inline uint64_t fc_glance_64(const uint64_t *p) { return _Py_atomic_load_uint64_relaxed(p); }
 static inline void fc_show_64(uint64_t *p, uint64_t v) { _Py_atomic_store_uint64_relaxed(p, v); }
+static inline void fc_add_64(uint64_t *p, uint64_t n) { _Py_atomic_add_uint64(p, n); }
+static inline int fc_take_64(uint64_t *p) {
+    uint64_t n = _Py_atomic_load_uint64_relaxed(p);
+    while (n != 0) {
+        if (_Py_atomic_compare_exchange_uint64(p, &n, n - 1))
+            return 1;
+    }
+    return 0;
+}
+static inline int fc_claim(uint32_t *stage, uint32_t from, uint32_t to) {
+    return _Py_atomic_compare_exchange_uint32(stage, &from, to);
+}
+static inline PyObject *fc_swap(PyObject **p, PyObject *o) { return (PyObject *)_Py_atomic_exchange_ptr(p, o); }
+static inline PyObject *fc_look(PyObject **p) { return (PyObject *)_Py_atomic_load_ptr_acquire(p); }
 #  define FC_FREE_THREADED 1
 #else
 typedef char fc_mutex;
@@ -77,8 +94,16 @@ static inline uint32_t fc_glance(const uint32_t *p) { return *p; }
 static inline void fc_show(uint32_t *p, uint32_t v) { *p = v; }
 static inline uint64_t fc_glance_64(const uint64_t *p) { return *p; }
 static inline void fc_show_64(uint64_t *p, uint64_t v) { *p = v; }
+static inline void fc_add_64(uint64_t *p, uint64_t n) { *p += n; }
+static inline int fc_take_64(uint64_t *p) { return *p != 0 ? (--*p, 1) : 0; }
+static inline int fc_claim(uint32_t *stage, uint32_t from, uint32_t to) {
+    return *stage == from ? (*stage = to, 1) : 0;
+}
+static inline PyObject *fc_swap(PyObject **p, PyObject *o) { PyObject *old = *p; *p = o; return old; }
+static inline PyObject *fc_look(PyObject **p) { return *p; }
 #  define FC_FREE_THREADED 0
 #endif
+static inline void fc_put(PyObject **p, PyObject *o) { Py_INCREF(o); Py_DECREF(fc_swap(p, o)); }
 
 /* ---- clocks, in nanoseconds ------------------------------------------------------------ */
 #ifdef _WIN32
@@ -530,16 +555,16 @@ static PySendResult fc_call_send(PyObject *o, PyObject *arg, PyObject **result) 
 }
 /* `await` asks tp_iternext on 3.12 and 3.13, and wants a StopIteration: made here without a call of its
  * type, which takes longer than all the rest. Its args stay empty; its value is what counts. One is
- * used again and again, unless somebody caught it and may still look at it. */
+ * used again and again, unless somebody caught it and may still look at it; without the GIL two threads
+ * would have it at once, so there each is new. */
+#ifdef Py_GIL_DISABLED
+static inline void fc_forget_stop(void) {}
+#else
 static PyStopIterationObject *fc_spare_stop;
 
 static inline int fc_stop_is_free(void) {
-#ifdef Py_GIL_DISABLED
-    return 0;
-#else
     PyStopIterationObject *s = fc_spare_stop;
     return s != NULL && Py_REFCNT(s) == 1 && s->traceback == NULL && s->context == NULL && s->cause == NULL && s->dict == NULL;
-#endif
 }
 /* So that it keeps nothing alive: neither its value, nor, if somebody caught it, their frames. */
 static inline void fc_forget_stop(void) {
@@ -554,9 +579,27 @@ static inline void fc_forget_stop(void) {
     }
     Py_XDECREF(gone);
 }
-static PyObject *fc_stop_with(PyObject *value) {
+#endif
 #if PY_VERSION_HEX >= 0x030C0000
+/* Takes over the reference. */
+static PyStopIterationObject *fc_new_stop(PyObject *value) {
     PyTypeObject *t = (PyTypeObject *)PyExc_StopIteration;
+    PyStopIterationObject *stop = (PyStopIterationObject *)t->tp_alloc(t, 0);
+    if (stop == NULL) {
+        Py_DECREF(value);
+        return NULL;
+    }
+    stop->args = PyTuple_New(0);
+    stop->value = value;
+    return stop;
+}
+#endif
+static PyObject *fc_stop_with(PyObject *value) {
+#ifdef Py_GIL_DISABLED
+    PyStopIterationObject *stop = fc_new_stop(value);
+    if (stop != NULL)
+        PyErr_SetRaisedException((PyObject *)stop);
+#elif PY_VERSION_HEX >= 0x030C0000
     PyStopIterationObject *stop = fc_spare_stop;
     PyObject *old = NULL;
     if (fc_likely(fc_stop_is_free())) {
@@ -564,13 +607,9 @@ static PyObject *fc_stop_with(PyObject *value) {
         stop->value = value;
     }
     else {
-        stop = (PyStopIterationObject *)t->tp_alloc(t, 0);
-        if (stop == NULL) {
-            Py_DECREF(value);
+        stop = fc_new_stop(value);
+        if (stop == NULL)
             return NULL;
-        }
-        stop->args = PyTuple_New(0);
-        stop->value = value;
         Py_XDECREF(fc_spare_stop);
         fc_spare_stop = stop;
     }
@@ -618,7 +657,37 @@ static inline int fc_type_has_dict(PyObject *o) {
     return 0;
 #endif
 }
-/* What an instance's __dict__ has under an interned str; borrowed, NULL with no exception if nothing. */
+/* A new reference; NULL with no exception if there is nothing. */
+static PyObject *fc_dict_held(PyObject *dict, PyObject *key) {
+#ifdef Py_GIL_DISABLED
+    PyObject *item;
+    if (PyDict_GetItemRef(dict, key, &item) < 0)
+        PyErr_Clear();
+    return item;
+#else
+    PyObject *item = PyDict_GetItem(dict, key);
+    Py_XINCREF(item);
+    return item;
+#endif
+}
+/* What an instance's __dict__ has under an interned str; NULL with no exception if nothing. Borrowed: fc_keep
+ * makes it the caller's, or fc_leave says that it is not wanted. Without the GIL it is the caller's already,
+ * since others may replace it, or the dict, at any time. */
+#ifdef Py_GIL_DISABLED
+static PyObject *fc_instance_item(PyObject *o, PyObject *name) {
+    PyObject *item = NULL, *dict = PyObject_GenericGetDict(o, NULL);
+    if (dict == NULL)
+        PyErr_Clear();
+    else
+        item = fc_dict_held(dict, name);
+    Py_XDECREF(dict);
+    return item;
+}
+#  define fc_keep(o) ((void)(o))
+#  define fc_leave(o) Py_XDECREF(o)
+#else
+#  define fc_keep(o) Py_INCREF(o)
+#  define fc_leave(o) ((void)(o))
 static inline PyObject *fc_instance_item(PyObject *o, PyObject *name) {
     PyObject **dict = _PyObject_GetDictPtr(o);
     PyObject *item;
@@ -629,9 +698,10 @@ static inline PyObject *fc_instance_item(PyObject *o, PyObject *name) {
         PyErr_Clear();
     return item;
 }
+#endif
 /* Borrowed, and only to be compared. */
 static inline PyObject *fc_weak_target(PyObject *reference) {
-    return ((PyWeakReference *)reference)->wr_object;
+    return fc_look(&((PyWeakReference *)reference)->wr_object);
 }
 static PyObject *fc_tuple_from(PyObject **items, Py_ssize_t n) {
     Py_ssize_t i;

@@ -201,15 +201,13 @@ class Loader:
             if flight.failed and not earlier:
                 if old is not None:
                     return self._instead(call, flight, old, leads)
-                error = flight.error
-                trace = flight.trace
+                error = flight.to_raise()
                 # nothing that the traceback holds may hold the error
                 del flight, old
                 try:
-                    # each waiter's traceback begins where the load ended, not where another's did
-                    raise error.with_traceback(trace)
+                    raise error
                 finally:
-                    del error, trace
+                    del error
             if flight.landed and not earlier:
                 return flight.value
             if own:

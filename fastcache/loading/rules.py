@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy as _copy
 from dataclasses import dataclass
-from types import MemberDescriptorType, MethodDescriptorType
 from typing import TYPE_CHECKING, Any
 
-from fastcache._core import kept
+from fastcache._core import copy_of_error, kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -37,50 +35,14 @@ class KeptError:
 
 
 def fresh_copy(error: Exception) -> Exception:
-    """An equal exception without traceback, cause or context; so are those in a group."""
-    kind = type(error)
-    try:
-        # a class that says itself how it is copied is asked
-        own = (kind.__reduce__, kind.__reduce_ex__, getattr(kind, "__copy__", None))
-        plain = {type(method) for method in own} <= {MethodDescriptorType, type(None)}
-        twin = _put_together(error) if plain else _copy.copy(error)
-    except Exception:  # noqa: BLE001 - whatever a foreign __new__ or __reduce__ raises
-        twin = error
-    if type(twin) is not kind:
-        twin = error
-    notes = getattr(error, "__notes__", None)
-    if type(notes) is list and twin is not error:
-        _put(twin, "__notes__", list(notes))  # who handles one may add to it
+    """An equal exception without traceback, cause or context; it itself, without these, if it cannot be copied."""
+    twin = copy_of_error(error)
+    if twin is not None:
+        return twin
     for attribute in ("__traceback__", "__cause__", "__context__"):
-        _put(twin, attribute, None)
-    _put(twin, "__suppress_context__", False)
-    return twin
-
-
-#: past whatever __setattr__ a class has: some forbid to set anything
-_put = object.__setattr__
-
-
-def _put_together(error: Exception) -> Exception:
-    """A copy without the class's own __init__, which may want other arguments than the exception keeps
-    (`super().__init__(f"no user {number}")`), and do whatever it likes with them."""
-    kind = type(error)
-    reduced: Any = error.__reduce__()
-    args, state = reduced[1], reduced[2] if len(reduced) > 2 else None
-    given = error.args
-    if isinstance(error, ExceptionGroup):
-        given = args = (error.message, [fresh_copy(inner) for inner in error.exceptions])
-    builtin: Any = next(base for base in kind.__mro__ if base.__module__ == "builtins")
-    twin: Exception = kind.__new__(kind, *args)
-    builtin.__init__(twin, *args)
-    _put(twin, "args", given)
-    for base in kind.__mro__[: kind.__mro__.index(builtin)]:
-        for name, member in vars(base).items():
-            if type(member) is MemberDescriptorType and hasattr(error, name):  # __slots__
-                member.__set__(twin, member.__get__(error))
-    for name, value in (state or {}).items():
-        _put(twin, name, value)
-    return twin
+        object.__setattr__(error, attribute, None)  # past its own, which may forbid to set anything
+    object.__setattr__(error, "__suppress_context__", False)
+    return error
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)

@@ -34,12 +34,12 @@ class Gathering:
 def outcome(wanted: Wanted) -> Any:
     if wanted.flight.landed:
         return wanted.flight.value
-    error, trace = wanted.flight.error, wanted.flight.trace
+    error = wanted.flight.to_raise()
     del wanted
     try:
-        raise error.with_traceback(trace)
+        raise error
     finally:
-        del error, trace
+        del error
 
 
 def own_error(wanted: Wanted) -> BaseException:

@@ -12,60 +12,20 @@ import contextlib
 import gc
 import pickle
 import random
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
+from stress.racing import THREADS, many, restless, together
 from stress.support import Collides, Token, scaled, whole
 
 from fastcache import Cache, lru_cache, ttl_cache
 
-THREADS = 6
+__all__ = ["restless"]
 POLICIES = ["lru", "fifo", "lfu"]
-FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-def many(quick: int, full: int) -> int:
-    """Rounds: without the GIL more, since threads overlap only while they last."""
-    return scaled(20 * quick if FREE_THREADED else quick, full)
-
-
-@pytest.fixture(autouse=True)
-def restless() -> Iterator[None]:
-    """Threads switch as often as they can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
-
-
-def together(*work: Callable[[random.Random], object], rounds: int, threads: int = THREADS) -> None:
-    """Run `work`, dealt out in turn to so many threads, `rounds` times in each."""
-    barrier = threading.Barrier(threads, timeout=60)
-    errors: list[BaseException] = []
-
-    def run(number: int) -> None:
-        choose = random.Random(number)
-        mine = work[number % len(work)]
-        try:
-            barrier.wait()
-            for _ in range(rounds):
-                mine(choose)
-        except BaseException as error:
-            errors.append(error)
-
-    running = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(threads)]
-    for t in running:
-        t.start()
-    for t in running:
-        t.join(240)
-        assert not t.is_alive(), "a thread hangs"
-    if errors:
-        raise errors[0]
 
 
 def key_of(choose: random.Random) -> Any:
