@@ -28,6 +28,7 @@ import pytest
 from _support import LIMIT, run_python, run_threads, shown, until
 
 from fastcache import Cache, cached
+from fastcache._core import board
 from fastcache.testing import FakeClock
 
 anyio = pytest.importorskip("anyio")
@@ -1040,6 +1041,52 @@ class TestCancellation:
             assert await get(1) in ((1, 1), (1, 2))
 
         run(main())
+
+    def test_who_leads_is_not_cancelled_with_the_load(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The only one who waits so far, in another thread, gives up while the leader is about to wait."""
+        calls: list[int] = []
+
+        @cached
+        async def get(x: int) -> int:
+            calls.append(x)
+            if len(calls) == 1:
+                await asyncio.Event().wait()
+            return len(calls)
+
+        begun, given_up = threading.Event(), threading.Event()
+        leader = threading.current_thread()
+        looks = []
+
+        def loop() -> Any:
+            if threading.current_thread() is leader:
+                looks.append(None)
+                if len(looks) == 2:  # it has begun the load, and does not wait for it yet
+                    begun.set()
+                    assert given_up.wait(LIMIT)
+            return asyncio._get_running_loop()
+
+        async def give_up() -> None:
+            waiting = asyncio.create_task(get(1))
+            flight, leads = board(get.cache, 1)
+            assert not leads
+            await turns(lambda: flight.followers > 0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+
+        def other() -> None:
+            assert begun.wait(LIMIT)
+            try:
+                run(give_up())
+            finally:
+                given_up.set()
+
+        monkeypatch.setattr(get._loader, "_loop", loop)
+        thread = threading.Thread(target=other, daemon=True)
+        thread.start()
+        assert run(get(1)) == 2
+        thread.join(LIMIT)
 
     def test_wait_for_and_timeout_of_one_caller(self, source: Source) -> None:
         get = cached(source.load)

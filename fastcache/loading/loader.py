@@ -325,7 +325,7 @@ class Loader:
                     if old is not None:
                         postpone(call.cache, call.key, RETRY)
                     self.rules.fail(flight, error, call.cache)
-                elif own is not None:
+                elif own is not None and flight.task is not False:
                     own.append(error)
                 return
             try:

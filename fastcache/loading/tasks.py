@@ -201,8 +201,10 @@ def spawn(
 def _given_up(flight: Flight) -> None:
     """A caller was cancelled. The load goes on for the others; for nobody, it ends."""
     task, loop = flight.task, flight.loop
-    if flight.followers > 1 or task is None or not flight.running:
+    if flight.followers > 1 or not task or not flight.running:
         return
+    # who leads it may be on his way here, in another thread, and is not to be cancelled with it: he tries again
+    flight.task = False
     if loop is asyncio._get_running_loop():
         task.cancel()
     else:
