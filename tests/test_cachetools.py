@@ -26,6 +26,7 @@ from _support import LIMIT, run_python, run_threads, until
 import fastcache
 import fastcache.cachetools.func
 from fastcache import cachetools
+from fastcache._core import free_threaded
 from fastcache.cachetools import (
     Cache,
     CacheInfo,
@@ -1184,6 +1185,7 @@ def test_counts_are_exact_and_the_cache_is_whole(
     assert flights_of(f).flights == {}
 
 
+@pytest.mark.skipif(free_threaded, reason="exact under the GIL only, see cachetools/_calls.py")
 @pytest.mark.usefixtures("restless")
 def test_counts_of_cached_are_exact_without_a_lock() -> None:
     f = cached({}, info=True)(lambda x: x)

@@ -7,7 +7,7 @@ since a hit is then one Python frame: the wrapper that users see is a functools.
 that returns them: `cachedmethod` asks the instance at each call.
 
 Counts need no lock: between the load and the store of a `+= 1` on a closure's variable CPython
-switches no threads.
+switches no threads. Without the GIL some may be lost where there is no lock, as in cachetools.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from threading import Condition, Lock, RLock, get_ident
 from typing import Any
 from weakref import WeakSet
 
+from fastcache._core import free_threaded
 from fastcache.cachetools._caches import ABSENT, reader_of
 from fastcache.cachetools._calls import Calls, keep
 from fastcache.cachetools._functions import CountingWrapper
@@ -100,12 +101,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=after_fork)
 
 
+def nothing(key: Any, default: Any) -> Any:
+    return default
+
+
 def in_flights(function: Callable[..., Any], cache: Any, key: Callable[..., Any]) -> Calls:
     """The call and what goes with it."""
     hits = misses = 0
     plain = key is hashkey
     reader = reader_of(cache)
     read: Callable[[Any, Any], Any] = cache.get if reader is None else reader
+    # without the GIL hits are counted under the lock, or some would be lost: none is found without it
+    first = nothing if free_threaded else read
     tower = Tower()
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -114,7 +121,7 @@ def in_flights(function: Callable[..., Any], cache: Any, key: Callable[..., Any]
             k = args + MARK + tuple(sorted(kwargs.items())) if kwargs else args
         else:
             k = key(*args, **kwargs)
-        value = read(k, ABSENT)
+        value = first(k, ABSENT)
         if value is not ABSENT:
             hits += 1
             return value
