@@ -50,6 +50,7 @@ LAYERS = {
     "_foreign": VOCABULARY,
     "_keys": VOCABULARY,
     "_lazy": VOCABULARY,
+    "_living": VOCABULARY,
     "_options": VOCABULARY,
     "_redact": VOCABULARY,
     "_types": VOCABULARY,

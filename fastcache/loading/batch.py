@@ -8,6 +8,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from fastcache._core import Cache, CacheInfo, count_under, empty_like, forget_under
+from fastcache._living import Living
 from fastcache.loading.batch_loads import BatchLoads
 from fastcache.loading.places import is_global, place_of
 
@@ -51,8 +52,7 @@ class BatchFunction(BatchLoads):
         self._options = options
         # of a method: where instances hold theirs, and those that have one
         self._slot: str | None = None
-        # not a WeakSet, which other threads' instances would disturb as it is read
-        self._children: set[weakref.ref[BatchFunction]] = set()
+        self._children: Living[BatchFunction] = Living()
         self._of_classes: weakref.WeakKeyDictionary[type, BatchFunction] | None = None
 
     # ---- calls ---------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ class BatchFunction(BatchLoads):
         """Hits, misses, maxsize and currsize, one for each key: of a method, over all instances; of a
         shared cache only its own."""
         if self._slot is not None and self._owner is None:
-            infos = [child.cache_info() for child in self._all_children()]
+            infos = [child.cache_info() for child in self._children.all()]
             return CacheInfo(
                 sum(i.hits for i in infos),
                 sum(i.misses for i in infos),
@@ -108,7 +108,7 @@ class BatchFunction(BatchLoads):
     def cache_clear(self) -> None:
         """Forget all values; what is being loaded is not kept. Of a method, those of all instances; of
         a shared cache only its own."""
-        for child in self._all_children():
+        for child in self._children.all():
             child.cache_clear()
         if self._prefix is None:
             self.cache.clear()
@@ -218,12 +218,9 @@ class BatchFunction(BatchLoads):
                     held[self._slot] = new
                 child = held[self._slot]
             if child is new:
-                self._children.add(weakref.ref(new, self._children.discard))
+                self._children.add(new)
         assert isinstance(child, BatchFunction)
         return child
-
-    def _all_children(self) -> list[BatchFunction]:
-        return [child for held in list(self._children) if (child := held()) is not None]
 
     def __reduce__(self) -> Any:
         # what an instance holds is not part of its copies

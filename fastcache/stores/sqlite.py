@@ -14,6 +14,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from fastcache._living import Living
 from fastcache._redact import shown
 from fastcache.stores import _sqlite_file
 from fastcache.stores._generations import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
-_STORES: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
+_STORES: Living[SQLiteStore] = Living()
 
 
 class SQLiteStore(Store):
@@ -249,7 +250,7 @@ _forking: list[tuple[SQLiteStore, bool]] = []
 
 
 def _before_fork() -> None:
-    _forking[:] = [(store, store._before_fork()) for store in list(_STORES)]
+    _forking[:] = [(store, store._before_fork()) for store in _STORES.all()]
 
 
 def _after_fork_in_parent() -> None:

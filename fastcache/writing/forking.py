@@ -13,8 +13,9 @@ import logging
 import os
 import threading
 import time
-import weakref
 from typing import Any, TypeVar
+
+from fastcache._living import Living
 
 L = TypeVar("L")
 
@@ -25,7 +26,7 @@ LIMIT = 2.0
 #: Who holds a lock of one kind may go on to take one of a later kind, never of an earlier one.
 FILES, QUEUE, CONNECTION = range(3)
 
-_held: tuple[weakref.WeakSet[Any], ...] = tuple(weakref.WeakSet() for _ in range(3))
+_held: tuple[Living[Any], ...] = tuple(Living() for _ in range(3))
 _taken = threading.local()  # by the thread that forks: several may at once
 
 
@@ -40,7 +41,7 @@ def _before() -> None:
     end = time.monotonic() + LIMIT
     late = False
     for locks in _held:
-        for lock in list(locks):
+        for lock in locks.all():
             if lock.acquire(timeout=max(0.0, end - time.monotonic())):
                 taken.append(lock)
             else:
