@@ -36,7 +36,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--table", required=True, help="made if it is not there")
     parser.add_argument("--stream", help="its name, if it is not the default")
-    parser.add_argument("--once", action="store_true", help="end when the stream is empty")
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="end when the stream is empty; with an error if that cannot be found out",
+    )
     parser.set_defaults(run=_drain)
 
 
@@ -90,7 +94,14 @@ def _drain(options: argparse.Namespace) -> int:
         return 2
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop.set())
-    worker.run(until_empty=options.once)
-    worker.close()
+    try:
+        worker.run(until_empty=options.once)
+    except Exception as error:  # noqa: BLE001 - of Redis, or whatever the target raises
+        print(
+            f"python -m fastcache drain: {worker.name} to {target.name}: {error}", file=sys.stderr
+        )
+        return 1
+    finally:
+        worker.close()
     print(f"{worker.done:,} operations carried out, {worker.dead:,} refused", file=sys.stderr)
     return 0

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("fastcache")
 
 STREAM = "fastcache:writes"
+#: Failures in a row after which a worker that is to end gives up: some three seconds.
+ONCE_TRIES = 5
 _GROUP, _CONSUMER = "fastcache", "worker"
 #: Adds an entry unless what is known of its journal has changed since it was read.
 _ADD = """
@@ -165,7 +167,7 @@ class Worker:
 
     def run(self, *, until_empty: bool = False) -> None:
         """Until `stop` is set; until_empty: or nothing is left. What goes wrong for a time is logged, and
-        tried again after a pause."""
+        tried again after a pause; until_empty: ONCE_TRIES times in a row, then it is raised."""
         failures = 0
         while not self.stop.is_set():
             try:
@@ -184,6 +186,8 @@ class Worker:
                 if transient(self._target, error) is False:
                     raise
                 failures += 1
+                if until_empty and failures >= ONCE_TRIES:
+                    raise
                 log.warning("draining %s to %s: %s", self.name, name_of(self._target), error)
                 self.stop.wait(min(15.0, 0.1 * 2 ** min(failures, 10)))
 

@@ -216,6 +216,16 @@ def test_the_command_without_a_server_to_ask(tmp_path: Path) -> None:
     assert errors.endswith("0 operations carried out, 0 refused\n")
 
 
+def test_the_command_that_is_to_end_gives_up(tmp_path: Path) -> None:
+    options = ["--to", tmp_path / "app.db", "--table", "t", "--once"]
+    done = command(f"redis://:s3cret@127.0.0.1:{free_port()}", *options)
+    _, errors = done.communicate(timeout=60)
+    assert done.returncode == 1, errors
+    last = next(line for line in errors.splitlines() if line.startswith("python -m"))
+    assert re.match(r"python -m fastcache drain: redis:127\S+ to sqlite:.* refused", last), errors
+    assert "Traceback" not in errors and "s3cret" not in errors
+
+
 def test_no_password_is_shown() -> None:
     writer = RedisStreamWriter("redis://:s3cret@127.0.0.1:1/0")
     assert "s3cret" not in repr(writer) + writer.name
