@@ -158,7 +158,10 @@ class Coherence:
         try:
             if self._listener is None and self._backplane is not None:
                 self._listener = self._backplane.listen(self._namespace())
-                if self.tried.is_set():
+                again = self.tried.is_set()
+                if self._stopped:
+                    return 0.0  # meanwhile, which sets `tried` too
+                if again:
                     # It may be another server, which has not heard what the last one heard: what it
                     # should know is told again, and what it counts means nothing beside what was known.
                     # Most likely it is the same, and has what was put.

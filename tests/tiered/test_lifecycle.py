@@ -88,6 +88,18 @@ def test_a_closed_cache_waits_for_nobody(tiers: Tiers) -> None:
     )  # of the store's time-out, twice of which is waited for the first word
 
 
+def test_what_is_closed_at_once_has_nothing_to_make_up_for(
+    tiers: Tiers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may not have heard of the others yet, but L2 has not missed anything."""
+    for _ in range(5):
+        t = tiers()
+        t.bump_version()
+        t.invalidate("a")
+        t.close()
+    assert "missed" not in caplog.text and "sent again" not in caplog.text
+
+
 def test_flush_without_a_writer(tiers: Tiers) -> None:
     assert tiers().flush() is True
     assert tiers().flush(timeout=0.0) is True
