@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from fastcache._core import Cache, TierFront
+from fastcache._redact import shown
 from fastcache.loading.rules import Rules, seconds
 
 
@@ -240,6 +241,14 @@ def is_async(function: Any) -> bool:
         not inspect.isroutine(function)
         and inspect.iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
     )
+
+
+def check_callback(name: str, value: Any) -> None:
+    """TypeError unless it is what can be called, and need not be awaited."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {shown(value)}")
+    if is_async(value):
+        raise TypeError(f"{name} must not be async, got {value!r}")
 
 
 def _items(option: str, given: Any, kinds: tuple[type, ...], what: str) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastcache._keys import decode, encode
-from fastcache.loading.options import is_async
+from fastcache.loading.options import check_callback
 from fastcache.stores.protocol import StoreError
 from fastcache.tiered.drivers import carry
 from fastcache.tiered.loads import ask
@@ -42,10 +42,7 @@ class Events:
     def on(self, event: str, keys_of: Callable[..., Iterable[Any]]) -> None:
         if not isinstance(event, str):
             raise TypeError(f"event must be a str, got {event!r}")
-        if not callable(keys_of):
-            raise TypeError(f"keys_of must be callable, got {keys_of!r}")
-        if is_async(keys_of):
-            raise TypeError(f"keys_of must not be async, got {keys_of!r}")
+        check_callback("keys_of", keys_of)
         self._handlers.setdefault(event, []).append(keys_of)
         if self._core.link is not None:
             self._core.link.start()

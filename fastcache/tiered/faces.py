@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from fastcache._core import Cache, TierFront
 from fastcache._redact import shown
 from fastcache._types import MISSING
-from fastcache.loading.options import is_async
+from fastcache.loading.options import check_callback, is_async
 from fastcache.loading.rules import check_timeout, seconds
 from fastcache.stores.protocol import Backplane, Store
 from fastcache.tiered.core import Core, checked_namespace
@@ -19,7 +19,7 @@ from fastcache.tiered.drivers import acarry, carry
 from fastcache.tiered.events import Events
 from fastcache.tiered.options import TierOptions
 from fastcache.tiered.updating import AsyncUpdating, Updating
-from fastcache.tiered.values import ABSENT, keys_given, mapping_given, tags_given
+from fastcache.tiered.values import ABSENT, distinct_keys, mapping_given, tags_given
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -123,10 +123,7 @@ class _Face(TierFront, Generic[K, V]):
     def on_invalidate(self, callback: Callable[[Any], object]) -> Callable[[Any], object]:
         """Call back with each key that this process has invalidated, once that is done (StalenessProbe does). What it
         raises is logged, and counted."""
-        if not callable(callback):
-            raise TypeError(f"callback must be callable, got {shown(callback)}")
-        if is_async(callback):
-            raise TypeError(f"callback must not be async, got {callback!r}")
+        check_callback("callback", callback)
         self._core.watchers.append(callback)
         return callback
 
@@ -300,7 +297,7 @@ class TieredCache(_Face[K, V]):
 
     def invalidate_many(self, keys: Iterable[K]) -> bool:
         """invalidate() for each of them, in one round trip."""
-        return carry(self._core.writes.invalidate(list(dict.fromkeys(keys_given(keys)))))
+        return carry(self._core.writes.invalidate(distinct_keys(keys)))
 
     def delete(self, key: K) -> bool:
         """Delete from the source too, where there is a writer; else the same as invalidate."""
@@ -308,7 +305,7 @@ class TieredCache(_Face[K, V]):
 
     def delete_many(self, keys: Iterable[K]) -> bool:
         """delete() for each of them."""
-        return carry(self._core.writes.delete(list(dict.fromkeys(keys_given(keys)))))
+        return carry(self._core.writes.delete(distinct_keys(keys)))
 
     def invalidate_tag(self, *tags: Any) -> None:
         """All entries with one of these tags, in every process. O(tags). StoreError: L2 was not reached."""
@@ -436,7 +433,7 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def invalidate_many(self, keys: Iterable[K]) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.writes.invalidate(list(dict.fromkeys(keys_given(keys)))))
+        return await acarry(self._core.writes.invalidate(distinct_keys(keys)))
 
     async def delete(self, key: K) -> bool:
         """See TieredCache."""
@@ -444,7 +441,7 @@ class AsyncTieredCache(_Face[K, V]):
 
     async def delete_many(self, keys: Iterable[K]) -> bool:
         """See TieredCache."""
-        return await acarry(self._core.writes.delete(list(dict.fromkeys(keys_given(keys)))))
+        return await acarry(self._core.writes.delete(distinct_keys(keys)))
 
     async def invalidate_tag(self, *tags: Any) -> None:
         """See TieredCache."""

@@ -94,6 +94,11 @@ def keys_given(keys: Iterable[Any]) -> list[Any]:
     return list(each)
 
 
+def distinct_keys(keys: Iterable[Any]) -> list[Any]:
+    """Each once, in order; TypeError as keys_given."""
+    return list(dict.fromkeys(keys_given(keys)))
+
+
 def mapping_given(mapping: Any) -> dict[Any, Any]:
     """A mapping, or pairs, as a dict; TypeError that names the argument for what is neither."""
     if isinstance(mapping, Mapping):

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 from stress.history import ABSENT, Call, Recorder, explain, first_impossible, merged
+from stress.racing import restless
 from stress.support import Collides, scaled, whole
 
 from fastcache import Cache, lru_cache
 
+__all__ = ["restless"]
 THREADS = 4
 OPS = ["get", "get", "get", "set", "set", "add", "delete", "pop", "setdefault"]
-
-
-@pytest.fixture(autouse=True)
-def restless() -> Iterator[None]:
-    """Threads switch as often as they can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(interval)
 
 
 def run(
